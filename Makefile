@@ -1,0 +1,68 @@
+# The verbs of the project; each does what is missing before it. The work is
+# in scripts/.
+
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+S := scripts
+
+.PHONY: help deps fetch apply unapply kernel image vm shell check test demo clean distclean
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make deps                 install what is missing on this machine
+#: make fetch                the kernel source into build/linux
+#: make apply, make unapply  the series on it, or off it
+#: make kernel               the patched kernel for the guest
+#: make image                the guest's disk
+#: make vm CMD='...'         run a command in the guest
+#: make shell                a prompt in the guest
+#: make check                the patches and scripts alone, without a guest
+#: make test                 check, then every selftest on both kernels
+#: make test T=name          one selftest
+#: make demo                 files through a LUN, copied and with zero copy
+#: make clean, distclean     remove build/; and the cache with downloads
+#:
+#: KDIR=dir                  your own kernel tree instead of build/linux
+#: KERNEL_TARBALL=file       a kernel tarball instead of a download
+#: KERNEL=plain|debug        which kernel (test: also both)
+#: TIMEOUT=s MEM=MiB SMP=n   the guest's time limit, memory, CPUs
+#: DISK=file                 a second disk for the guest, read-only
+
+deps:
+	@$S/deps.sh
+
+fetch: deps
+	@$S/fetch.sh
+
+apply: fetch
+	@$S/apply.sh apply
+
+unapply:
+	@$S/apply.sh unapply
+
+kernel: apply
+	@$S/kernel.sh
+
+image: deps
+	@$S/image.sh
+
+vm: kernel image
+	@$S/vm.sh -- "$$CMD"
+
+shell: kernel image
+	@$S/vm.sh -i
+
+check: apply
+	@$S/check.sh
+
+test: apply image
+	@$S/test.sh
+
+demo: kernel image
+	@$S/demo.sh
+
+clean:
+	rm -rf build
+
+distclean: clean
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/tcmu-zero-copy"

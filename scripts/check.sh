@@ -1,0 +1,198 @@
+#!/usr/bin/env bash
+# Check everything that needs no guest: our shell, the bad inputs, and the
+# series: checkpatch, a build after every patch, and that W=1, sparse,
+# coccinelle and kernel-doc say nothing of the touched files that they did not
+# say before. Needs the patched tree (make check sees to that).
+# All builds are in a copy of the tree below build/check; what was found good
+# is remembered there under a hash of what it depends on.
+. "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/results.sh"
+
+need_tree "$SRC"
+lock "$BUILD/check"
+check=$BUILD/check
+tree=$check/linux
+obj=$check/obj
+known=$check/known
+mkdir -p "$known"
+start=$SECONDS
+
+# The series as it is now, whatever happens to it in the meantime.
+now=$check/now
+rm -rf "$now"
+mkdir "$now"
+cp -r "$TOP/series" "$TOP/patches" "$now/"
+mapfile -t patches < <(series_patches)
+count=${#patches[@]}
+
+fragments=$check/fragments
+cat "$TOP/kconfig-fragments/tcmu-zero-copy.config" "$TOP/kconfig-fragments/guest.config" >"$fragments"
+if [ -n "${KDIR:-}" ]; then
+	# Nothing says cheaply whether a tree of the user's has changed.
+	base="$KDIR $$"
+else
+	base="$(cat "$SRC/.git/unpacked-from") $(tree_version "$SRC")"
+fi
+tools="$(gcc --version | head -n 1) $(sparse --version) $(spatch --version | head -n 1)"
+
+# hash N: of what the state after N patches depends on
+hash_of() {
+	(cd "$now/patches" && cat "$TOP/scripts/check.sh" "$fragments" "${patches[@]:0:$1}" /dev/null &&
+		echo "$base $tools") | sha256sum | cut -c 1-20
+}
+
+touched() {
+	(cd "$now/patches" && cat "${patches[@]}" /dev/null) |
+		sed -n 's,^+++ b/\([^[:space:]]*\).*,\1,p' | sort -u
+}
+mapfile -t c_files < <(touched | grep '\.c$')
+mapfile -t doc_files < <(touched | grep '\.[ch]$')
+# The directories to build: those of the touched files, without those inside
+# of another, which builds them.
+mapfile -t dirs < <(printf '%s\n' "${c_files[@]}" | sed -n 's,/[^/]*$,/,p' | sort -u |
+	awk '{ if (last == "" || index($0, last) != 1) { print; last = $0 } }')
+
+# --- the copy of the tree, with the first N patches
+at=-1
+quilt_here() {
+	(cd "$tree" && QUILT_PATCHES=$now/patches QUILT_SERIES=$now/series QUILT_PC=.pc \
+		quilt --quiltrc /dev/null "$@" >"$check/quilt.log" 2>&1) || {
+		cat "$check/quilt.log" >&2
+		die "quilt $* failed in $tree"
+	}
+}
+copy_tree() {
+	if [ "$(cat "$check/copied" 2>/dev/null)" = "$base" ]; then
+		# From the backups: the patches may have changed since.
+		[ ! -s "$tree/.pc/applied-patches" ] || quilt_here pop -a -f
+		rm -rf "$tree/.pc"
+	else
+		say "copying $SRC"
+		rm -rf "$tree" "$obj" "$check/copied"
+		need_space "$check" 2500 "a copy of the kernel source"
+		if [ -n "${KDIR:-}" ]; then
+			mkdir "$tree"
+			tar -c -C "$SRC" --exclude=./.git . | tar -x -C "$tree" &&
+				(KDIR=$tree BUILD=$check/unapply "$TOP/scripts/apply.sh" unapply >/dev/null) ||
+				die "could not copy $SRC"
+			rm -rf "$check/unapply"
+		else
+			git -C "$SRC" checkout-index -a --prefix="$tree/" || die "could not copy $SRC"
+		fi
+	fi
+	# Gone while the patches come and go: an interrupted check starts anew.
+	rm -f "$check/copied"
+	at=0
+}
+go_to() {
+	[ "$at" -ge 0 ] || copy_tree
+	[ "$1" -le "$at" ] || quilt_here push $(($1 - at))
+	at=$1
+}
+configure() {
+	KSRC=$tree kmake "$obj" -s allnoconfig KCONFIG_ALLCONFIG="$fragments" >"$check/log" 2>&1 || {
+		cat "$check/log" >&2
+		die "the configuration could not be made after $at patches"
+	}
+}
+make_here() { KSRC=$tree kmake "$obj" "$@"; }
+
+# --- what the tools say of the touched files
+normalised() {
+	sed -n -E '/[Ww]arning|[Ee]rror|WARNING|ERROR|opportunity/s/:[0-9]/&/p' |
+		sed -E -e "s,$tree/,,g" -e 's,(\.\./)+linux/,,g' -e 's/:[0-9]+(:[0-9]+)?(-[0-9]+)?/:/g' \
+			-e 's/line(s?) [0-9]+(,[0-9]+)*/line\1/g' | sort
+}
+# analyse N: into $known/TOOL-HASH
+analyse() {
+	local h tool file objects=() docs=() done=yes
+	h=$(hash_of "$1")
+	for tool in sparse coccinelle kernel-doc; do
+		[ -e "$known/$tool-$h" ] || done=
+	done
+	[ -z "$done" ] || return 0
+	go_to "$1"
+	configure
+	for file in "${c_files[@]}"; do
+		[ ! -f "$tree/$file" ] || objects+=("${file%.c}.o")
+	done
+	for file in "${doc_files[@]}"; do
+		[ ! -f "$tree/$file" ] || docs+=("$file")
+	done
+	say "W=1, sparse, coccinelle and kernel-doc on ${#docs[@]} files, after $1 patches"
+	make_here -k W=1 C=2 "${objects[@]}" >"$check/log" 2>&1 || :
+	normalised <"$check/log" >"$known/sparse-$h.new"
+	make_here -k C=2 CHECK="$tree/scripts/coccicheck" MODE=report "${objects[@]}" >"$check/cocci.log" 2>&1 || :
+	normalised <"$check/cocci.log" >"$known/coccinelle-$h.new"
+	(cd "$tree" && scripts/kernel-doc -Wall -none "${docs[@]}") 2>&1 | normalised >"$known/kernel-doc-$h.new" || :
+	for tool in sparse coccinelle kernel-doc; do mv "$known/$tool-$h.new" "$known/$tool-$h"; done
+}
+
+build_prefixes() {
+	local i h name
+	for ((i = 0; i <= count; i++)); do
+		name="the touched directories build, without a warning, after ${patches[$((i - 1))]:-no patch}"
+		[ $i -gt 0 ] || name="the touched directories build unpatched"
+		h=$(hash_of $i)
+		if [ ! -e "$known/built-$h" ]; then
+			go_to $i
+			configure
+			if ! make_here "${dirs[@]}" >"$check/log" 2>&1; then
+				grep -E -A 6 'error|Error|warning:' "$check/log" >"$check/details" || cp "$check/log" "$check/details"
+			elif [ $i = 0 ]; then
+				: >"$check/details"
+			else
+				grep -A 6 'warning:' "$check/log" >"$check/details" || :
+			fi
+			if [ -s "$check/details" ]; then
+				not_ok "$name" "$check/details"
+				continue
+			fi
+			touch "$known/built-$h"
+		fi
+		ok "$name"
+	done
+}
+
+shells() {
+	local file
+	find "$TOP" -path "$TOP/build" -prune -o -path "$TOP/.git" -prune -o -type f -print |
+		while read -r file; do
+			case $(head -c 64 "$file" | head -n 1 | tr -d '\0') in
+			'#!'*[/\ ]bash* | '#!'*[/\ ]sh* | '# shellcheck shell='*) echo "$file" ;;
+			esac
+		done
+}
+
+# --- all of it, the quick ones first
+printf '# our shell\n'
+while read -r file; do
+	shellcheck -x "$file" >"$check/details" 2>&1 || :
+	result "shellcheck ${file#"$TOP/"}" "$check/details"
+done < <(shells)
+
+stage "bad inputs" "$TOP/scripts/test-pipeline.sh"
+stage "checkpatch" "$TOP/scripts/checkpatch-wrapper.sh"
+
+if [ "$count" -gt 0 ]; then
+	printf '\n# the series, patch by patch\n'
+	# In the order of the patches: every file is compiled as rarely as possible.
+	analyse 0
+	build_prefixes
+	analyse "$count"
+	before=$(hash_of 0) after=$(hash_of "$count")
+	for tool in sparse coccinelle kernel-doc; do
+		# A file that is new may say nothing at all; comm keeps that simple.
+		comm -13 "$known/$tool-$before" "$known/$tool-$after" >"$check/details"
+		name=$tool
+		[ $tool != sparse ] || name="W=1 and sparse"
+		result "$name: nothing new on the touched files" "$check/details"
+	done
+	[ "$at" -lt 0 ] || echo "$base" >"$check/copied"
+fi
+
+printf '\n# check took %d s\n' $((SECONDS - start))
+if [ ${#failures[@]} -gt 0 ]; then
+	printf '# failed: %s\n' "${failures[@]}"
+fi
+totals

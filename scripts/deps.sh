@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Install what the other verbs need. Does nothing when all of it is there.
+. "$(dirname "$0")/lib.sh"
+
+# what is looked for (a command, or a file where there is none): its package
+wanted='
+gcc gcc
+make make
+ld binutils
+/usr/include/stdio.h libc6-dev
+flex flex
+bison bison
+bc bc
+/usr/include/libelf.h libelf-dev
+/usr/include/openssl/opensslv.h libssl-dev
+cpio cpio
+kmod kmod
+rsync rsync
+perl perl
+python3 python3
+git git
+quilt quilt
+patch patch
+xz xz-utils
+ccache ccache
+sparse sparse
+spatch coccinelle
+shellcheck shellcheck
+qemu-system-x86_64 qemu-system-x86
+mmdebstrap mmdebstrap
+mke2fs e2fsprogs
+flock util-linux
+/usr/share/keyrings/debian-archive-keyring.gpg debian-archive-keyring
+'
+
+missing() {
+	local what package
+	while read -r what package; do
+		case $what in
+		'') ;;
+		/*) [ -e "$what" ] || echo "$package" ;;
+		# e2fsprogs and kmod live in sbin, which a user's PATH may lack
+		*) PATH=$PATH:/usr/sbin:/sbin command -v "$what" >/dev/null || echo "$package" ;;
+		esac
+	done <<<"$wanted" | sort -u
+}
+
+mapfile -t packages < <(missing)
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+command -v apt-get >/dev/null ||
+	die "please install these (Debian's names; no apt-get here): ${packages[*]}"
+
+say "installing ${packages[*]}"
+export DEBIAN_FRONTEND=noninteractive
+install() { as_root apt-get install -y -q --no-install-recommends "${packages[@]}"; }
+# Package lists may be absent or too old to download from.
+install || { as_root apt-get update -q && install; } ||
+	die "apt-get could not install: ${packages[*]}"
+
+mapfile -t packages < <(missing)
+[ ${#packages[@]} = 0 ] ||
+	die "installed, but still not found (is PATH complete?): ${packages[*]}"

@@ -1,0 +1,116 @@
+#!/usr/bin/env bash
+# Put a kernel source tree of the series' version into build/linux, as a git
+# checkout. From the distribution's archive, or from KERNEL_TARBALL=file.
+# With KDIR=tree there is nothing to fetch.
+. "$(dirname "$0")/lib.sh"
+
+package=linux-source-$KVERSION
+suite=$SUITE-backports
+downloads=$CACHE/linux
+
+if [ -n "${KDIR:-}" ]; then
+	need_tree "$KDIR"
+	say "using Linux $(tree_version "$KDIR") in $KDIR"
+	exit 0
+fi
+
+lock "$BUILD"
+source_name=${KERNEL_TARBALL:-$package}
+if [ -e "$SRC/.git/unpacked-from" ]; then
+	have=$(cat "$SRC/.git/unpacked-from")
+	[ -z "${KERNEL_TARBALL:-}" ] || [ "$have" = "$KERNEL_TARBALL" ] ||
+		die "$SRC holds Linux $(tree_version "$SRC") from $have; run make clean first"
+	say "Linux $(tree_version "$SRC") is in $SRC"
+	exit 0
+fi
+
+work=$BUILD/linux.unpacking
+trap 'rm -rf "$work"' EXIT
+rm -rf "$work" "$SRC"
+
+# Our own apt state, so that neither the system's sources nor its lists change.
+private_apt() {
+	local state=$CACHE/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	[ -f "$keyring" ] || die "$keyring is missing; run: make deps"
+	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+	echo "deb [signed-by=$keyring] $(debian_mirror) $suite main" >"$state/sources.list"
+	cat >"$state/apt.conf" <<-END
+		Dir::State::Lists "$state/lists";
+		Dir::Cache "$state/cache";
+		Dir::Etc::sourcelist "$state/sources.list";
+		Dir::Etc::sourceparts "/dev/null";
+		Acquire::Languages "none";
+		Acquire::Retries "2";
+		APT::Sandbox::User "";
+		APT::Update::Error-Mode "any";
+	END
+	export APT_CONFIG=$state/apt.conf
+}
+
+# Leaves the package's path in $deb.
+download() {
+	local found version mirror
+	for deb in "$downloads/$package"_*.deb; do
+		if sealed "$deb"; then say "using $deb"; return; fi
+		[ ! -e "$deb" ] || say "$(basename "$deb") in the cache is damaged, fetching it again"
+		rm -f "$deb" "$deb".*
+	done
+	need_space "$downloads" 400 "the download"
+	mirror=$(debian_mirror)
+	private_apt
+	say "looking for $package in $suite at $mirror"
+	apt-get update -q >"$CACHE/apt/log" 2>&1 || {
+		sed -n 's/^[EW]: */  /p' "$CACHE/apt/log" >&2
+		die "cannot reach $mirror; with no network, give KERNEL_TARBALL=linux-$KVERSION.tar.xz or KDIR=tree"
+	}
+	found=$(apt-cache madison "$package" | awk '{ print $3; exit }')
+	[ -n "$found" ] ||
+		die "no $package in $suite at $mirror (any $KVERSION.x would do); give KERNEL_TARBALL=linux-$KVERSION.tar.xz or KDIR=tree"
+	version=$found
+	say "downloading $package $version"
+	# apt checks it against the signed index before giving it its name.
+	rm -rf "$downloads/partial"
+	mkdir -p "$downloads/partial"
+	(cd "$downloads/partial" && apt-get download -q "$package=$version") ||
+		die "the download of $package $version failed"
+	deb=$(echo "$downloads/partial/"*.deb)
+	mv "$deb" "$downloads/"
+	rmdir "$downloads/partial"
+	deb=$downloads/$(basename "$deb")
+	seal "$deb"
+}
+
+unpack() { tar -x --strip-components=1 -C "$work" "$@"; }
+
+need_space "$BUILD" 3500 "the kernel source"
+if [ -n "${KERNEL_TARBALL:-}" ]; then
+	[ -f "$KERNEL_TARBALL" ] || die "KERNEL_TARBALL=$KERNEL_TARBALL: no such file"
+	say "unpacking $KERNEL_TARBALL"
+	mkdir "$work"
+	unpack -af "$KERNEL_TARBALL" ||
+		die "$KERNEL_TARBALL could not be unpacked (is it a complete kernel tarball? is there room in $BUILD?)"
+else
+	download
+	say "unpacking $(basename "$deb")"
+	mkdir "$work"
+	dpkg-deb --fsys-tarfile "$deb" |
+		tar -xO "./usr/src/$package.tar.xz" | unpack -J ||
+		die "$deb could not be unpacked (is there room in $BUILD?)"
+fi
+
+version=$(tree_version "$work") || die "$source_name holds no kernel source"
+is_series_version "$version" ||
+	die "$source_name holds Linux $version; the series is for $KVERSION.x"
+
+say "making a git checkout of Linux $version"
+cd "$work"
+git init -q
+# Everything, the archive's own .gitignore notwithstanding; straight into one
+# pack, which is several times as fast as a file per object.
+git -c core.bigFileThreshold=1 -c core.compression=1 -c gc.auto=0 add -A -f
+git -c user.name=fetch -c user.email=fetch@localhost -c gc.auto=0 commit -q -m "Linux $version"
+git tag "v$version"
+echo "$source_name" >.git/unpacked-from
+cd "$TOP"
+mv "$work" "$SRC"
+say "Linux $version is in $SRC"

@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Build the kernel for the guest: KERNEL=plain (default) or debug, out of the
+# patched tree into build/kernel-$KERNEL. Also the uapi headers: build/usr.
+. "$(dirname "$0")/lib.sh"
+
+flavour=${KERNEL:-plain}
+case $flavour in
+plain) parts="tcmu-zero-copy guest" room=1200 ;;
+debug) parts="tcmu-zero-copy guest debug" room=2500 ;;
+*) die "KERNEL=$flavour: must be plain or debug" ;;
+esac
+obj=$BUILD/kernel-$flavour
+log=$obj/build.log
+
+need_tree "$SRC"
+case $TOP$SRC in *[:\ ]*) die "the kernel cannot be built below a directory with a space or colon in its name" ;; esac
+if [ -e "$SRC/.config" ] || [ -d "$SRC/include/config" ]; then
+	die "$SRC was built in place, so it cannot be built elsewhere; use a clean checkout (git worktree add) as KDIR"
+fi
+lock "$BUILD"
+[ -e "$obj/vmlinux" ] || need_space "$BUILD" "$room" "the $flavour kernel"
+mkdir -p "$obj"
+
+fragments=$obj/fragments
+for part in $parts; do cat "$TOP/kconfig-fragments/$part.config"; done >"$fragments"
+kmake "$obj" -s allnoconfig KCONFIG_ALLCONFIG="$fragments" >"$log" 2>&1 || {
+	cat "$log" >&2
+	die "the configuration could not be made (see above)"
+}
+
+# A symbol that was renamed, or whose dependencies changed, is dropped without
+# a word.
+lost=$(grep -E '^(CONFIG_|# CONFIG_.* is not set)' "$fragments" | while read -r line; do
+	case $line in
+	CONFIG_*) grep -qxF "$line" "$obj/.config" ;;
+	*) ! grep -q "^$(cut -d' ' -f2 <<<"$line")=" "$obj/.config" ;;
+	esac || printf '  %s\n' "$line"
+done)
+[ -z "$lost" ] || {
+	printf '%s\n' "$lost" >&2
+	die "these lines of kconfig-fragments/ did not take effect in Linux $(tree_version "$SRC")"
+}
+
+# Warnings and errors pass; of the rest, a line every ten seconds.
+progress() {
+	awk -v me="$me" -v flavour="$flavour" '
+		BEGIN { start = last = systime() }
+		/^  [A-Z][A-Z0-9_]*( \[M\])? +[^ ]+/ {
+			if ($1 == "CC" || $1 == "AS") n++
+			if (systime() - last >= 10) {
+				last = systime()
+				printf "%s: %d objects, %d s (%s)\n", me, n, last - start, $NF
+				fflush()
+			}
+			next
+		}
+		/^make(\[[0-9]+\])?: (Entering|Leaving|Nothing)|^  *$|^Kernel: / { next }
+		{ print; fflush() }
+		END { if (n) printf "%s: %d objects built in %d s\n", me, n, systime() - start }'
+}
+
+say "building the $flavour kernel, Linux $(tree_version "$SRC"), on $JOBS CPUs"
+kmake "$obj" bzImage 2>&1 | tee "$log" | progress ||
+	die "the build failed (see above and $log)"
+kmake "$obj" -s headers_install INSTALL_HDR_PATH="$BUILD/usr" >>"$log" 2>&1 ||
+	die "installing the headers failed, see $log"
+say "$obj/arch/x86/boot/bzImage is up to date"

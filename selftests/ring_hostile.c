@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Completions that can't be: the device is marked broken, nothing hangs,
+ * nobody else is harmed, and reset_ring brings it back. With zero copy and
+ * without: the ring is the same.
+ */
+#include "zc_test.h"
+
+#define LEN	(64 * KB)
+
+FIXTURE(ring_hostile) {
+	struct zc z;
+	char *buf;
+	struct zc_io io;
+};
+
+FIXTURE_VARIANT(ring_hostile) {
+	int zero_copy;
+};
+
+FIXTURE_VARIANT_ADD(ring_hostile, mapped) { .zero_copy = 1 };
+FIXTURE_VARIANT_ADD(ring_hostile, copied) { .zero_copy = 0 };
+
+FIXTURE_SETUP(ring_hostile)
+{
+	struct tzc_opts o = TZC_OPTS_DEFAULT;
+
+	NEED_ZERO_COPY();
+	o.zero_copy = variant->zero_copy;
+	ASSERT_EQ(0, zc_up(&self->z, &o));
+	tzc_srv_stop(&self->z.srv);
+	self->buf = mem_get(MEM_ANON, LEN);
+	ASSERT_NE(NULL, self->buf);
+	fill(self->buf, LEN, 1);
+}
+
+FIXTURE_TEARDOWN(ring_hostile)
+{
+	EXPECT_EQ(0, zc_down(&self->z));
+}
+
+static struct tzc_cmd *hold(FIXTURE_DATA(ring_hostile) *self, struct zc_io *io)
+{
+	*io = (struct zc_io){ .fd = self->z.fd, .dir = TZC_WRITE, .sg = true,
+			      .buf = self->buf, .len = LEN, .off = T_OFF };
+	if (zc_io_start(io))
+		return NULL;
+	return zc_wait(&self->z);
+}
+
+/*
+ * After a hostile tail: the write() that delivered it has returned, the
+ * device refuses commands at once, a reset makes it whole.
+ */
+static void check_broken(struct __test_metadata *_metadata,
+			 FIXTURE_DATA(ring_hostile) *self, bool answered)
+{
+	struct zc *z = &self->z;
+	uint64_t start = tzc_now_ms();
+	char *tmp = mem_get(MEM_ANON, PG);
+
+	ASSERT_NE(NULL, tmp);
+	memset(tmp, 0, PG);
+	EXPECT_EQ(-EIO, sg_rw(z->fd, TZC_READ, tmp, PG, T_OFF));
+	EXPECT_GT(5000, tzc_now_ms() - start);
+	/* An entry that was in order has been completed, no other. */
+	if (answered) {
+		EXPECT_EQ(LEN, zc_io_wait(&self->io));
+	} else {
+		EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&self->io, 0));
+	}
+
+	ASSERT_EQ(0, tzc_action(&z->dev, "reset_ring", 2));
+	if (!answered) {
+		EXPECT_EQ(-EIO, zc_io_wait(&self->io));
+	}
+	EXPECT_TRUE(is_filled(self->buf, LEN, 1));
+	EXPECT_EQ(0, z->srv.ring.mb->cmd_head);
+	EXPECT_EQ(0, z->srv.ring.mb->cmd_tail);
+	tzc_ring_resync(&z->srv.ring);
+	ASSERT_EQ(0, tzc_srv_start(&z->srv));
+	EXPECT_EQ(LEN, do_rw(z->fd, TZC_WRITE, self->buf, LEN, T_OFF));
+	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, LEN, 1));
+	memset(self->buf, 0, LEN);
+	EXPECT_EQ(LEN, do_rw(z->fd, TZC_READ, self->buf, LEN, T_OFF));
+	EXPECT_TRUE(is_filled(self->buf, LEN, 1));
+}
+
+/* Hold one command, spoil its entry, say that it is done. */
+#define SPOIL(...)	SPOIL_OR_NOT(false, __VA_ARGS__)
+/* Answer one command as it should be, and spoil the tail. */
+#define SPOIL_TAIL(...)							\
+	SPOIL_OR_NOT(true, memset(&ent->rsp, 0, sizeof(ent->rsp)); __VA_ARGS__)
+
+#define SPOIL_OR_NOT(answered, ...)					\
+	do {								\
+		struct tzc_ring *r = &self->z.srv.ring;			\
+		struct tzc_cmd *cmd = hold(self, &self->io);		\
+		struct tcmu_cmd_entry *ent;				\
+		uint32_t tail = r->next;				\
+									\
+		ASSERT_NE(NULL, cmd);					\
+		ent = cmd->ent;						\
+		(void)ent;						\
+		__VA_ARGS__;						\
+		__atomic_store_n(&r->mb->cmd_tail, tail,		\
+				 __ATOMIC_RELEASE);			\
+		tzc_notify(r);						\
+		check_broken(_metadata, self, answered);		\
+	} while (0)
+
+TEST_F(ring_hostile, len_zero)
+{
+	SPOIL(ent->hdr.len_op = TCMU_OP_CMD);
+}
+
+TEST_F(ring_hostile, pad_of_len_zero)
+{
+	SPOIL(ent->hdr.len_op = TCMU_OP_PAD);
+}
+
+TEST_F(ring_hostile, len_too_short)
+{
+	SPOIL(ent->hdr.len_op = TCMU_OP_CMD | 8);
+}
+
+TEST_F(ring_hostile, len_beyond_head)
+{
+	SPOIL(ent->hdr.len_op += 4096);
+}
+
+TEST_F(ring_hostile, len_beyond_ring)
+{
+	SPOIL(ent->hdr.len_op = TCMU_OP_CMD | 0xfffffff8);
+}
+
+TEST_F(ring_hostile, pad_beyond_head)
+{
+	SPOIL(ent->hdr.len_op = TCMU_OP_PAD | 65536);
+}
+
+TEST_F(ring_hostile, unknown_op)
+{
+	SPOIL(ent->hdr.len_op |= 7);
+}
+
+TEST_F(ring_hostile, unknown_cmd_id)
+{
+	SPOIL(ent->hdr.cmd_id = 0x7fff);
+}
+
+TEST_F(ring_hostile, cmd_id_zero)
+{
+	SPOIL(ent->hdr.cmd_id = 0);
+}
+
+TEST_F(ring_hostile, tail_beyond_ring)
+{
+	SPOIL_TAIL(tail = 0xfffffff8);
+}
+
+TEST_F(ring_hostile, tail_beyond_head)
+{
+	SPOIL_TAIL(tail += 512);
+}
+
+TEST_F(ring_hostile, tail_unaligned)
+{
+	SPOIL_TAIL(tail -= 3);
+}
+
+/* The same command twice: its id is free after the first. */
+TEST_F(ring_hostile, completed_twice)
+{
+	struct tzc_ring *r = &self->z.srv.ring;
+	struct tzc_cmd *a, *b;
+	struct zc_io io;
+	uint16_t id;
+
+	a = hold(self, &io);
+	ASSERT_NE(NULL, a);
+	b = hold(self, &self->io);
+	ASSERT_NE(NULL, b);
+	id = a->id;
+	zc_serve(&self->z, a);
+	EXPECT_EQ(LEN, zc_io_wait(&io));
+	b->ent->hdr.cmd_id = id;
+	__atomic_store_n(&r->mb->cmd_tail, r->next, __ATOMIC_RELEASE);
+	tzc_notify(r);
+	check_broken(_metadata, self, false);
+}
+
+TEST_HARNESS_MAIN

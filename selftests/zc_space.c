@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+/* A full zero-copy range is no error: what finds no room is copied. */
+#include "zc_test.h"
+
+#define LEN	MB
+#define NR	(TZC_RANGE_BYTES / LEN)
+
+FIXTURE(zc_space) {
+	struct zc z;
+	char *buf;
+	uint16_t *ids;
+	pthread_t thr;
+	ssize_t bad;
+};
+
+FIXTURE_SETUP(zc_space)
+{
+	struct tzc_opts o = TZC_OPTS_DEFAULT;
+
+	NEED_ZERO_COPY();
+	ASSERT_EQ(0, zc_up(&self->z, &o));
+	tzc_srv_stop(&self->z.srv);
+	self->buf = mem_get(MEM_ANON, LEN);
+	self->ids = calloc(NR + 1, sizeof(*self->ids));
+	ASSERT_NE(NULL, self->buf);
+	ASSERT_NE(NULL, self->ids);
+	fill(self->buf, LEN, 1);
+}
+
+FIXTURE_TEARDOWN(zc_space)
+{
+	EXPECT_EQ(0, zc_down(&self->z));
+}
+
+static void *writer(void *arg)
+{
+	FIXTURE_DATA(zc_space) *self = arg;
+	size_t i;
+
+	for (i = 0; i < NR + 1 && !self->bad; i++)
+		if (do_rw(self->z.fd, TZC_WRITE, self->buf, LEN, T_OFF) !=
+		    (ssize_t)LEN)
+			self->bad = i + 1;
+	return NULL;
+}
+
+/* Kept buffers keep their ranges, so they add up. */
+TEST_F_TIMEOUT(zc_space, full_range_then_freed, 120)
+{
+	struct zc *z = &self->z;
+	struct tzc_counters c;
+	struct tzc_cmd *cmd;
+	size_t i, nr = 0;
+
+	ASSERT_EQ(0, pthread_create(&self->thr, NULL, writer, self));
+	for (i = 0; i < NR + 1; i++) {
+		cmd = zc_wait(z);
+		ASSERT_NE(NULL, cmd);
+		ASSERT_EQ(LEN, cmd->len);
+		if (!tzc_is_mapped(cmd)) {
+			/* From the data area, with the right contents. */
+			EXPECT_EQ(NR, i);
+			zc_serve(z, cmd);
+			EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, LEN, 1));
+			break;
+		}
+		self->ids[nr++] = cmd->id;
+		cmd->status = 0;
+		cmd->uflags = TCMU_UFLAG_KEEP_BUF;
+		zc_done(z, cmd);
+	}
+	pthread_join(self->thr, NULL);
+	EXPECT_EQ(0, self->bad);
+	EXPECT_EQ(NR, nr);
+	c = zc_count(z);
+	EXPECT_EQ(NR, c.mapped_cmds);
+	EXPECT_EQ(1, c.copied_cmds);
+	EXPECT_EQ(1, c.space);
+	EXPECT_EQ(LEN, c.missed_bytes);
+
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, tzc_action(&z->dev, "free_kept_buf", self->ids[i]));
+	ASSERT_EQ(0, tzc_srv_start(&z->srv));
+	ASSERT_EQ(LEN, do_rw(z->fd, TZC_WRITE, self->buf, LEN, T_OFF));
+	c = zc_count(z);
+	EXPECT_EQ(1, c.mapped_cmds);
+	EXPECT_EQ(0, c.space);
+}
+
+TEST_HARNESS_MAIN
