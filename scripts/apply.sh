@@ -62,6 +62,7 @@ rehearse() {
 	for patch in "${patches[@]}"; do
 		out=$(patch -d "$scratch/tree" -p1 -f -r - <"$TOP/patches/$patch" 2>&1) && continue
 		file=$(awk '/^patching file/ { f = $3 } /^\|\+\+\+ / { f = $2; sub("^[^/]*/", "", f) }
+			/^The next patch would/ { f = $8; sub(",$", "", f) }
 			/FAILED|No file to patch|already exists|previously applied/ { bad = 1 }
 			bad && f { print f; exit }' <<<"$out")
 		printf '%s\n' "$out" | sed 's/^/  /' >&2

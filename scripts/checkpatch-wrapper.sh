@@ -34,6 +34,8 @@ if [ $# -gt 0 ]; then patches=("$@"); else mapfile -t patches < <(series_patches
 touch "$work/used"
 # This repository's commits are not the kernel's: no looking up of ids in it.
 export GIT_DIR=none
+# It writes a cache into the current directory.
+cd "$work"
 for patch in "${patches[@]}"; do
 	"$SRC/scripts/checkpatch.pl" --strict --terse --show-types --no-summary --color=never \
 		--root="$SRC" "$TOP/patches/$patch" >"$work/all" 2>&1 || :

@@ -27,6 +27,7 @@ for kernel in $kernels; do
 		continue
 	fi
 	(build_selftests) || { not_ok "the selftests do not build"; continue; }
+	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"
 	case $kernel in plain) limit=1200 ;; debug) limit=2400 ;; esac
 	stage "selftests on the $kernel kernel" \
 		"$TOP/scripts/vm.sh" -k "$kernel" -t "${TIMEOUT:-$limit}" \

@@ -46,6 +46,7 @@ struct tzc_opts {
 	int zero_copy;		/* -1: not mentioned in control */
 	long min_bytes;		/* -1: not mentioned in control */
 	int area_mb;
+	int ring_mb;		/* 0: the kernel's default */
 	int max_sectors;
 	int time_out;		/* -1: the kernel's default */
 };

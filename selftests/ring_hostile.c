@@ -190,4 +190,93 @@ TEST_F(ring_hostile, completed_twice)
 	check_broken(_metadata, self, false);
 }
 
+/* Its id is still there after KEEP_BUF, its se_cmd isn't. */
+TEST_F(ring_hostile, completed_after_keep_buf)
+{
+	struct tzc_ring *r = &self->z.srv.ring;
+	struct tzc_cmd *a, *b;
+	struct zc_io io;
+	uint16_t id;
+
+	a = hold(self, &io);
+	ASSERT_NE(NULL, a);
+	b = hold(self, &self->io);
+	ASSERT_NE(NULL, b);
+	id = a->id;
+	tzc_scsi(&self->z.tgt, a);
+	a->uflags = TCMU_UFLAG_KEEP_BUF;
+	zc_done(&self->z, a);
+	EXPECT_EQ(LEN, zc_io_wait(&io));
+	b->ent->hdr.cmd_id = id;
+	__atomic_store_n(&r->mb->cmd_tail, r->next, __ATOMIC_RELEASE);
+	tzc_notify(r);
+	check_broken(_metadata, self, false);
+}
+
+/* --- at the end of the ring ---------------------------------------- */
+
+FIXTURE(ring_end) {
+	struct zc z;
+	char *buf;
+	struct zc_io io;
+};
+
+FIXTURE_SETUP(ring_end)
+{
+	struct tzc_opts o = TZC_OPTS_DEFAULT;
+
+	NEED_ZERO_COPY();
+	/* The smallest there is: it has to be filled. */
+	o.ring_mb = 1;
+	ASSERT_EQ(0, zc_up(&self->z, &o));
+	self->buf = mem_get(MEM_ANON, LEN);
+	ASSERT_NE(NULL, self->buf);
+	fill(self->buf, LEN, 1);
+}
+
+FIXTURE_TEARDOWN(ring_end)
+{
+	EXPECT_EQ(0, zc_down(&self->z));
+}
+
+/* A completion that claims to go on where the ring begins. */
+TEST_F_TIMEOUT(ring_end, len_across_the_end, 120)
+{
+	struct zc *z = &self->z;
+	struct tzc_ring *r = &z->srv.ring;
+	uint32_t size = r->mb->cmdr_size, left, len;
+	struct tzc_cmd *last, *first;
+	struct zc_io io;
+
+	/* All commands are as long as the first one, or shorter. */
+	len = tcmu_hdr_get_len(tzc_entry(r, 0)->hdr.len_op);
+	while (size - r->mb->cmd_tail >= 2 * len)
+		ASSERT_EQ(512, do_rw(z->fd, TZC_READ, self->buf, 512, T_OFF));
+	tzc_srv_stop(&z->srv);
+	fill(self->buf, LEN, 1);
+
+	last = HOLD_SG(&self->io, TZC_WRITE, self->buf, LEN, T_OFF);
+	first = HOLD_SG(&io, TZC_WRITE, self->buf, LEN, T_OFF);
+	left = size - ((char *)last->ent - (char *)tzc_entry(r, 0));
+	ASSERT_GT(2 * len, left);
+	ASSERT_EQ(tzc_entry(r, 0), first->ent);
+	/* The head is behind that, so only the end of the ring forbids it. */
+	last->ent->hdr.len_op = TCMU_OP_CMD | (left + 64);
+	memset(&last->ent->rsp, 0, sizeof(last->ent->rsp));
+	__atomic_store_n(&r->mb->cmd_tail, 64, __ATOMIC_RELEASE);
+	tzc_notify(r);
+	free(last);
+	free(first);
+
+	EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&self->io, 500));
+	EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&io, 0));
+	ASSERT_EQ(0, tzc_action(&z->dev, "reset_ring", 2));
+	EXPECT_EQ(-EIO, zc_io_wait(&self->io));
+	EXPECT_EQ(-EIO, zc_io_wait(&io));
+	tzc_ring_resync(r);
+	ASSERT_EQ(0, tzc_srv_start(&z->srv));
+	EXPECT_EQ(LEN, do_rw(z->fd, TZC_WRITE, self->buf, LEN, T_OFF));
+	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, LEN, 1));
+}
+
 TEST_HARNESS_MAIN

@@ -10,6 +10,7 @@
 
 struct shared {
 	int err;
+	volatile bool opened;
 	bool was_zero, was_data;
 };
 
@@ -39,19 +40,24 @@ FIXTURE_TEARDOWN(zc_clear)
 	EXPECT_EQ(0, zc_down(&self->z));
 }
 
-enum what { TOUCH_NOTHING, FILL_HALF, READ_WRITE_DATA };
+enum what {
+	TOUCH_NOTHING, FILL_HALF, READ_WRITE_DATA, FILL_UNANNOUNCED, ANNOUNCE,
+};
 
-/* In the child: one command as an unprivileged handler. */
+/* In the child: one command, of an unprivileged handler unless it fills all. */
 static int child_handler(struct zc *z, struct shared *sh, enum what what)
 {
 	struct tzc_srv s = { .stop_fd = -1 };
 	struct tzc_cmd *cmd;
 	char *p;
 
-	if (setgid(65534) || setuid(65534))
+	if (what != FILL_UNANNOUNCED && (setgid(65534) || setuid(65534)))
 		return 1;
 	if (tzc_srv_open(&s, &z->dev, &z->tgt))
 		return 2;
+	sh->opened = true;
+	if (what == ANNOUNCE)
+		return tzc_notify(&s.ring) ? 5 : 0;
 	cmd = tzc_srv_wait_io(&s, SOON);
 	if (!cmd)
 		return 3;
@@ -60,6 +66,7 @@ static int child_handler(struct zc *z, struct shared *sh, enum what what)
 	p = cmd->iov[0].iov_base;
 	switch (what) {
 	case TOUCH_NOTHING:
+	case ANNOUNCE:
 		break;
 	case FILL_HALF:
 		sh->was_zero = is_all(p, LEN, 0);
@@ -68,31 +75,52 @@ static int child_handler(struct zc *z, struct shared *sh, enum what what)
 	case READ_WRITE_DATA:
 		sh->was_data = is_filled(p, LEN, 4);
 		break;
+	case FILL_UNANNOUNCED:
+		fill(p, LEN, 5);
+		break;
 	}
 	cmd->status = 0;
 	tzc_complete(&s.ring, cmd);
-	tzc_notify(&s.ring);
+	if (what != FILL_UNANNOUNCED)
+		tzc_notify(&s.ring);
 	return 0;
 }
 
-static int run_child(struct zc *z, struct shared *sh, enum what what)
+static pid_t start_child(struct zc *z, struct shared *sh, enum what what)
 {
 	char path[64];
-	int status;
 	pid_t pid;
 
 	/* The device can be open only once. */
 	tzc_srv_close(&z->srv);
 	z->srv.ring.fd = -1;
+	sh->opened = false;
 	snprintf(path, sizeof(path), "/dev/%s", z->dev.uio);
 	if (chmod(path, 0666))
 		return -1;
 	pid = fork();
 	if (!pid)
 		_exit(child_handler(z, sh, what));
-	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+	return pid;
+}
+
+static int wait_child(pid_t pid)
+{
+	int status;
+
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
 		return -1;
 	return WEXITSTATUS(status);
+}
+
+static int run_child(struct zc *z, struct shared *sh, enum what what)
+{
+	return wait_child(start_child(z, sh, what));
+}
+
+static bool is_open(void *arg)
+{
+	return ((struct shared *)arg)->opened;
 }
 
 static ssize_t start_read(struct zc *z, struct zc_io *io, char *buf)
@@ -117,6 +145,45 @@ TEST_F(zc_clear, unprivileged_sees_zeroes)
 	c = zc_count(&self->z);
 	EXPECT_EQ(1, c.mapped_cmds);
 	EXPECT_EQ(LEN / PG, c.cleared_pages);
+}
+
+/* The same for a command that comes when the handler is there already. */
+TEST_F(zc_clear, unprivileged_has_it_open)
+{
+	struct tzc_counters c;
+	struct zc_io io;
+	pid_t pid;
+
+	pid = start_child(&self->z, self->sh, FILL_HALF);
+	ASSERT_LT(0, pid);
+	ASSERT_EQ(0, tzc_wait_for(is_open, self->sh, SOON));
+	ASSERT_EQ(0, start_read(&self->z, &io, self->buf));
+	ASSERT_EQ(0, wait_child(pid));
+	ASSERT_EQ(LEN, zc_io_wait(&io));
+	EXPECT_TRUE(self->sh->was_zero);
+	EXPECT_TRUE(is_filled(self->buf, LEN / 2, 3));
+	EXPECT_TRUE(is_all(self->buf + LEN / 2, LEN / 2, 0));
+	c = zc_count(&self->z);
+	EXPECT_EQ(LEN / PG, c.cleared_pages);
+}
+
+/*
+ * A handler answers a READ, and is killed before it can tell. The answer is in
+ * the ring: what the next one must not see is still the initiator's data.
+ */
+TEST_F(zc_clear, answered_then_killed)
+{
+	struct tzc_counters c;
+	struct zc_io io;
+
+	ASSERT_EQ(0, start_read(&self->z, &io, self->buf));
+	ASSERT_EQ(0, run_child(&self->z, self->sh, FILL_UNANNOUNCED));
+	EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&io, 0));
+	ASSERT_EQ(0, run_child(&self->z, self->sh, ANNOUNCE));
+	ASSERT_EQ(LEN, zc_io_wait(&io));
+	EXPECT_TRUE(is_filled(self->buf, LEN, 5));
+	c = zc_count(&self->z);
+	EXPECT_EQ(0, c.cleared_pages);
 }
 
 TEST_F(zc_clear, unprivileged_touches_nothing)

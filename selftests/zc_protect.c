@@ -4,6 +4,7 @@
  * WRITE, fill a READ, and nothing at all once it has been completed.
  */
 #include "zc_test.h"
+#include <sched.h>
 
 #define LEN	(64 * KB)
 
@@ -270,6 +271,135 @@ TEST_F(zc_protect, one_flush_per_pass)
 	}
 	c = zc_count(&self->z);
 	EXPECT_EQ(1, c.unmaps);
+}
+
+/* More than one flush takes: none of them may be forgotten. */
+TEST_F_TIMEOUT(zc_protect, many_in_one_pass, 60)
+{
+	enum { NR = 70 };
+	struct tzc_cmd *cmd[NR];
+	struct tzc_counters c;
+	struct zc_io io[NR];
+	char *buf, *p[NR];
+	int i;
+
+	buf = mem_get(MEM_ANON, NR * PG);
+	ASSERT_NE(NULL, buf);
+	for (i = 0; i < NR; i++) {
+		cmd[i] = HOLD(&io[i], TZC_READ, buf + i * PG, PG,
+			      T_OFF + i * PG);
+		p[i] = cmd[i]->iov[0].iov_base;
+		fill(p[i], PG, 200 + i);
+	}
+	zc_count(&self->z);
+	for (i = 0; i < NR; i++)
+		tzc_complete(&self->z.srv.ring, cmd[i]);
+	tzc_notify(&self->z.srv.ring);
+	for (i = 0; i < NR; i++) {
+		EXPECT_EQ(PG, zc_io_wait(&io[i]));
+		EXPECT_TRUE(is_filled(buf + i * PG, PG, 200 + i));
+		EXPECT_EQ(SIGBUS, probe_read(p[i]));
+	}
+	c = zc_count(&self->z);
+	EXPECT_EQ(2, c.unmaps);
+}
+
+/* An initiator on another CPU, which looks as soon as it has its READ. */
+struct witness {
+	pthread_t thr;
+	int fd;
+	char *buf, *p;
+	ssize_t ret;
+	int sig;
+};
+
+static void pin_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	/* With one CPU only, there is nothing to see. */
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void *witness_thread(void *arg)
+{
+	struct witness *w = arg;
+
+	pin_to(1);
+	w->ret = do_rw(w->fd, TZC_READ, w->buf, LEN, T_OFF);
+	w->sig = probe_read(w->p);
+	return NULL;
+}
+
+/*
+ * The pages are unmapped before the command is completed, not soon after. To
+ * copy the others of the same pass takes long enough for that to be seen.
+ */
+TEST_F_TIMEOUT(zc_protect, unmapped_when_completed, 60)
+{
+	enum { NR = 8, SIZE = 768 * KB, STRIDE = MB };
+	struct tzc_cmd *cmd, *copied[NR];
+	struct witness w;
+	struct zc_io io[NR];
+	int i, round;
+	char *buf;
+
+	buf = mem_get(MEM_ANON, NR * STRIDE);
+	ASSERT_NE(NULL, buf);
+	memset(buf, 'x', NR * STRIDE);
+	pin_to(0);
+	for (round = 0; round < 3; round++) {
+		w = (struct witness){ .fd = self->z.fd, .buf = self->buf };
+		ASSERT_EQ(0, pthread_create(&w.thr, NULL, witness_thread, &w));
+		cmd = zc_wait(&self->z);
+		ASSERT_NE(NULL, cmd);
+		ASSERT_TRUE(tzc_is_mapped(cmd));
+		w.p = cmd->iov[0].iov_base;
+		fill(w.p, LEN, round + 1);
+		for (i = 0; i < NR; i++) {
+			io[i] = (struct zc_io){
+				.fd = self->z.fd, .dir = TZC_READ, .len = SIZE,
+				.buf = buf + i * STRIDE + 512, .off = T_OFF,
+			};
+			ASSERT_EQ(0, zc_io_start(&io[i]));
+			copied[i] = zc_wait(&self->z);
+			ASSERT_NE(NULL, copied[i]);
+			ASSERT_FALSE(tzc_is_mapped(copied[i]));
+			ASSERT_EQ(SIZE, copied[i]->len);
+		}
+		tzc_complete(&self->z.srv.ring, cmd);
+		for (i = 0; i < NR; i++)
+			tzc_complete(&self->z.srv.ring, copied[i]);
+		tzc_notify(&self->z.srv.ring);
+		pthread_join(w.thr, NULL);
+		EXPECT_EQ(LEN, w.ret);
+		EXPECT_EQ(SIGBUS, w.sig);
+		EXPECT_TRUE(is_filled(self->buf, LEN, round + 1));
+		for (i = 0; i < NR; i++)
+			EXPECT_EQ(SIZE, zc_io_wait(&io[i]));
+	}
+}
+
+/* Whether a fault is saved is a matter of luck, but not of that much. */
+TEST_F_TIMEOUT(zc_protect, mapped_ahead_of_the_fault, 60)
+{
+	struct tzc_counters c;
+	struct tzc_cmd *cmd;
+	struct zc_io io;
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		cmd = HOLD(&io, i & 1 ? TZC_READ : TZC_WRITE, self->buf, LEN,
+			   T_OFF);
+		zc_serve(&self->z, cmd);
+		ASSERT_EQ(LEN, zc_io_wait(&io));
+	}
+	EXPECT_TRUE(is_filled(self->buf, LEN, 1));
+	c = zc_count(&self->z);
+	EXPECT_LT(0, c.ahead);
+	EXPECT_EQ(20, c.ahead + c.faults);
 }
 
 /* A range used again shows the new command's data, never the old one's. */

@@ -90,6 +90,29 @@ TEST_F(zc_restart, queued_before_open)
 	EXPECT_EQ(0, c.copied_cmds);
 }
 
+/* Nobody could map them ahead, nobody touched them: nothing to flush. */
+TEST_F(zc_restart, untouched_without_flush)
+{
+	struct tzc_counters c;
+	struct tzc_cmd *cmd;
+	int i;
+
+	ASSERT_EQ(0, start_all(&self->z, self->io, self->buf));
+	ASSERT_EQ(0, tzc_wait_for(all_queued_since, &self->z, SOON));
+	ASSERT_EQ(0, tzc_srv_open(&self->z.srv, &self->z.dev, &self->z.tgt));
+	for (i = 0; i < NR; i++) {
+		cmd = zc_wait(&self->z);
+		ASSERT_NE(NULL, cmd);
+		zc_done(&self->z, cmd);
+	}
+	for (i = 0; i < NR; i++)
+		EXPECT_EQ(LEN, zc_io_wait(&self->io[i]));
+	c = zc_count(&self->z);
+	EXPECT_EQ(NR, c.mapped_cmds);
+	EXPECT_EQ(0, c.faults + c.ahead + c.pages);
+	EXPECT_EQ(0, c.unmaps);
+}
+
 /* In the child: take all commands, touch them, finish one, tell, wait. */
 static void victim(struct zc *z, int fd)
 {

@@ -32,6 +32,38 @@ FIXTURE_TEARDOWN(zc_space)
 	EXPECT_EQ(0, zc_down(&self->z));
 }
 
+static bool overlap(const struct tzc_cmd *a, const struct tzc_cmd *b)
+{
+	const char *p = a->iov[0].iov_base, *q = b->iov[0].iov_base;
+
+	return p < q + b->iov[0].iov_len && q < p + a->iov[0].iov_len;
+}
+
+/* What a command with an odd size gives back is its own, not its neighbour's. */
+TEST_F(zc_space, odd_sizes_side_by_side)
+{
+	struct zc *z = &self->z;
+	struct tzc_cmd *odd, *next, *last;
+	struct zc_io io[3];
+
+	odd = HOLD(&io[0], TZC_WRITE, self->buf, 3 * PG, T_OFF);
+	next = HOLD(&io[1], TZC_WRITE, self->buf + 4 * PG, PG, T_OFF + 4 * PG);
+	EXPECT_FALSE(overlap(odd, next));
+	zc_serve(z, odd);
+	EXPECT_EQ(3 * PG, zc_io_wait(&io[0]));
+	last = HOLD(&io[2], TZC_WRITE, self->buf + 8 * PG, 4 * PG,
+		    T_OFF + 8 * PG);
+	EXPECT_FALSE(overlap(next, last));
+	zc_serve(z, last);
+	EXPECT_EQ(4 * PG, zc_io_wait(&io[2]));
+	zc_serve(z, next);
+	EXPECT_EQ(PG, zc_io_wait(&io[1]));
+	EXPECT_EQ(0, memcmp(z->tgt.mem + T_OFF + 4 * PG, self->buf + 4 * PG,
+			    PG));
+	EXPECT_EQ(0, memcmp(z->tgt.mem + T_OFF + 8 * PG, self->buf + 8 * PG,
+			    4 * PG));
+}
+
 static void *writer(void *arg)
 {
 	FIXTURE_DATA(zc_space) *self = arg;

@@ -79,6 +79,40 @@ TEST_F(zc_vma, second_mapping_only)
 	munmap(second, r->size);
 }
 
+/*
+ * Commands are mapped ahead where the device was mapped last. Another device
+ * that has its place by now must not get them: nothing would unmap them there.
+ */
+TEST_F(zc_vma, other_device_in_its_place)
+{
+	struct tzc_opts o = TZC_OPTS_DEFAULT;
+	struct tzc_ring *r = &self->z.srv.ring, r2;
+	struct tzc_dev dev2;
+	struct tzc_cmd *cmd;
+	char *place, *q;
+	int i;
+
+	ASSERT_EQ(0, tzc_create(&dev2, T_PREFIX "other", &o));
+	ASSERT_EQ(0, tzc_ring_open(&r2, &dev2));
+	ASSERT_EQ(r->size, r2.size);
+	place = map_again(r);
+	ASSERT_NE(MAP_FAILED, place);
+	ASSERT_EQ(place, mmap(place, r->size, PROT_READ | PROT_WRITE,
+			      MAP_SHARED | MAP_FIXED, r2.fd, 0));
+	for (i = 0; i < 5; i++) {
+		cmd = HOLD(&self->io, TZC_WRITE, self->buf, LEN, T_OFF);
+		q = place + zc_map_off(&self->z, cmd->iov[0].iov_base);
+		EXPECT_EQ(SIGBUS, probe_read(q));
+		EXPECT_TRUE(is_filled(cmd->iov[0].iov_base, LEN, 1));
+		zc_serve(&self->z, cmd);
+		EXPECT_EQ(LEN, zc_io_wait(&self->io));
+		EXPECT_EQ(SIGBUS, probe_read(q));
+	}
+	munmap(place, r->size);
+	tzc_ring_close(&r2);
+	EXPECT_EQ(0, tzc_destroy(&dev2));
+}
+
 TEST_F(zc_vma, fork_both_touch)
 {
 	int to_child[2], to_parent[2], status;
@@ -118,6 +152,52 @@ TEST_F(zc_vma, fork_both_touch)
 	EXPECT_EQ(SIGBUS, probe_read(p));
 	EXPECT_EQ('p', self->buf[0]);
 	EXPECT_EQ('c', self->buf[PG]);
+}
+
+/*
+ * A forked PTE is clean, so mprotect() doesn't make it writable again: the
+ * store comes to the driver, which lets it into READ data, and not into WRITE.
+ */
+static int store_in_child(char *p)
+{
+	int status;
+	pid_t pid;
+
+	pid = fork();
+	if (!pid) {
+		if (mprotect(p, LEN, PROT_READ) ||
+		    mprotect(p, LEN, PROT_READ | PROT_WRITE))
+			_exit(99);
+		_exit(probe_write(p + PG, 'c'));
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
+}
+
+TEST_F(zc_vma, store_into_write_protected)
+{
+	struct tzc_cmd *cmd;
+	char *p;
+
+	cmd = HOLD(&self->io, TZC_READ, self->buf, LEN, T_OFF);
+	p = cmd->iov[0].iov_base;
+	fill(p, LEN, 2);
+	EXPECT_EQ(0, store_in_child(p));
+	EXPECT_EQ('c', p[PG]);
+	zc_done(&self->z, cmd);
+	EXPECT_EQ(LEN, zc_io_wait(&self->io));
+	EXPECT_EQ('c', self->buf[PG]);
+	EXPECT_TRUE(is_filled(self->buf, PG, 2));
+
+	fill(self->buf, LEN, 3);
+	cmd = HOLD(&self->io, TZC_WRITE, self->buf, LEN, T_OFF);
+	p = cmd->iov[0].iov_base;
+	EXPECT_EQ(0, probe_read(p));
+	EXPECT_EQ(SIGBUS, store_in_child(p));
+	zc_serve(&self->z, cmd);
+	EXPECT_EQ(LEN, zc_io_wait(&self->io));
+	EXPECT_TRUE(is_filled(self->buf, LEN, 3));
 }
 
 /* The parent exits with the device; the child has the ring all the same. */
