@@ -3,8 +3,8 @@
 # series: checkpatch, a build after every patch, and that W=1, sparse,
 # coccinelle and kernel-doc say nothing of the touched files that they did not
 # say before. Needs the patched tree (make check sees to that).
-# All builds are in a copy of the tree below build/check; what was found good
-# is remembered there under a hash of what it depends on.
+# All builds are in a copy of the tree below build/check. What was found is
+# remembered in the user's cache, under a hash of all that it depends on.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/results.sh"
 
@@ -13,7 +13,7 @@ lock "$BUILD/check"
 check=$BUILD/check
 tree=$check/linux
 obj=$check/obj
-known=$check/known
+known=$CACHE/check
 mkdir -p "$known"
 find "$known" -mtime +7 -delete
 start=$SECONDS

@@ -80,7 +80,8 @@ download() {
 	seal "$deb"
 }
 
-unpack() { tar -x --strip-components=1 -C "$work" "$@"; }
+# A full disk has tar complain of every single file.
+unpack() { tar -x --strip-components=1 -C "$work" "$@" 2>&1 | tail -n 2 >&2; }
 
 need_space "$BUILD" 3500 "the kernel source"
 if [ -n "${KERNEL_TARBALL:-}" ]; then

@@ -10,7 +10,7 @@
 
 struct shared {
 	int err;
-	volatile bool opened;
+	bool opened;
 	bool was_zero, was_data;
 };
 
@@ -42,7 +42,13 @@ FIXTURE_TEARDOWN(zc_clear)
 
 enum what {
 	TOUCH_NOTHING, FILL_HALF, READ_WRITE_DATA, FILL_UNANNOUNCED, ANNOUNCE,
+	LOOK_AND_LEAVE, FILL_AND_LEAVE,
 };
+
+static bool is_privileged(enum what what)
+{
+	return what == FILL_UNANNOUNCED || what == FILL_AND_LEAVE;
+}
 
 /* In the child: one command, of an unprivileged handler unless it fills all. */
 static int child_handler(struct zc *z, struct shared *sh, enum what what)
@@ -51,7 +57,7 @@ static int child_handler(struct zc *z, struct shared *sh, enum what what)
 	struct tzc_cmd *cmd;
 	char *p;
 
-	if (what != FILL_UNANNOUNCED && (setgid(65534) || setuid(65534)))
+	if (!is_privileged(what) && (setgid(65534) || setuid(65534)))
 		return 1;
 	if (tzc_srv_open(&s, &z->dev, &z->tgt))
 		return 2;
@@ -78,6 +84,11 @@ static int child_handler(struct zc *z, struct shared *sh, enum what what)
 	case FILL_UNANNOUNCED:
 		fill(p, LEN, 5);
 		break;
+	case LOOK_AND_LEAVE:
+		return is_all(p, LEN, 0) ? 0 : 6;
+	case FILL_AND_LEAVE:
+		fill(p, LEN, 6);
+		return 0;
 	}
 	cmd->status = 0;
 	tzc_complete(&s.ring, cmd);
@@ -145,6 +156,20 @@ TEST_F(zc_clear, unprivileged_sees_zeroes)
 	c = zc_count(&self->z);
 	EXPECT_EQ(1, c.mapped_cmds);
 	EXPECT_EQ(LEN / PG, c.cleared_pages);
+}
+
+/* Nor is what a privileged handler put there for the one that follows it. */
+TEST_F(zc_clear, former_handlers_data)
+{
+	struct zc_io io;
+
+	ASSERT_EQ(0, start_read(&self->z, &io, self->buf));
+	ASSERT_EQ(0, run_child(&self->z, self->sh, LOOK_AND_LEAVE));
+	ASSERT_EQ(0, run_child(&self->z, self->sh, FILL_AND_LEAVE));
+	ASSERT_EQ(0, run_child(&self->z, self->sh, FILL_HALF));
+	ASSERT_EQ(LEN, zc_io_wait(&io));
+	EXPECT_TRUE(self->sh->was_zero);
+	EXPECT_TRUE(is_all(self->buf + LEN / 2, LEN / 2, 0));
 }
 
 /* The same for a command that comes when the handler is there already. */

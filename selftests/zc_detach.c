@@ -57,6 +57,8 @@ TEST_F(zc_detach, keep_buf)
 	next = HOLD(&io, TZC_WRITE, self->buf, LEN, T_OFF);
 	EXPECT_NE(id, next->id);
 	EXPECT_NE(p, (char *)next->iov[0].iov_base);
+	/* 0 is no id, but not nothing: with two commands the XArray has it. */
+	EXPECT_EQ(-EINVAL, tzc_action(&z->dev, "free_kept_buf", 0));
 	zc_serve(z, next);
 	EXPECT_EQ(LEN, zc_io_wait(&io));
 	EXPECT_EQ(0, tzc_action(&z->dev, "free_kept_buf", id));
