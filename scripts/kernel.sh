@@ -43,20 +43,20 @@ done)
 
 # Warnings and errors pass; of the rest, a line every ten seconds.
 progress() {
-	awk -v me="$me" -v flavour="$flavour" '
-		BEGIN { start = last = systime() }
-		/^  [A-Z][A-Z0-9_]*( \[M\])? +[^ ]+/ {
-			if ($1 == "CC" || $1 == "AS") n++
-			if (systime() - last >= 10) {
-				last = systime()
-				printf "%s: %d objects, %d s (%s)\n", me, n, last - start, $NF
-				fflush()
-			}
-			next
-		}
-		/^make(\[[0-9]+\])?: (Entering|Leaving|Nothing)|^  *$|^Kernel: / { next }
-		{ print; fflush() }
-		END { if (n) printf "%s: %d objects built in %d s\n", me, n, systime() - start }'
+	local line n=0 last=$SECONDS start=$SECONDS
+	while IFS= read -r line; do
+		case $line in
+		'  '[A-Z]*' '*)
+			case $line in '  CC '* | '  AS '*) n=$((n + 1)) ;; esac
+			[ $((SECONDS - last)) -ge 10 ] || continue
+			last=$SECONDS
+			say "$n objects, $((last - start)) s (${line##* })"
+			;;
+		make:* | make\[*\]:\ [ELN]* | Kernel:* | '') ;;
+		*) printf '%s\n' "$line" ;;
+		esac
+	done
+	[ $n = 0 ] || say "$n objects built in $((SECONDS - start)) s"
 }
 
 say "building the $flavour kernel, Linux $(tree_version "$SRC"), on $JOBS CPUs"

@@ -19,24 +19,26 @@ result() { if [ -s "$2" ]; then not_ok "$1" "$2"; else ok "$1"; fi; }
 
 # stage NAME COMMAND...: shows what another such script prints, but adds its
 # totals to ours. A script that fails with no failed result counts as one.
+# (The shell reads line by line; awk would hold back what comes from a pipe.)
 stage() {
-	local name=$1 status=0 p='' f=0 s=0 line totals
+	local name=$1 status=0 p='' f=0 s=0 line
 	shift
-	totals=$(mktemp)
 	printf '\n# %s\n' "$name"
-	"$@" 2>&1 | awk -v totals="$totals" '
-		/^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { print $1, $3, $5 >totals; next }
-		/^not ok / { print >(totals ".failed") }
-		{ print; fflush() }' || status=$?
-	read -r p f s <"$totals" || :
-	passed=$((passed + ${p:-0})) failed=$((failed + ${f:-0})) skipped=$((skipped + ${s:-0}))
-	if [ -e "$totals.failed" ]; then
-		while read -r line; do failures+=("$name: ${line#not ok }"); done <"$totals.failed"
-	fi
-	rm -f "$totals" "$totals.failed"
+	exec 8< <("$@" 2>&1)
+	local job=$!
+	while IFS= read -r line <&8; do
+		if [[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed,\ ([0-9]+)\ skipped$ ]]; then
+			p=${BASH_REMATCH[1]} f=${BASH_REMATCH[2]} s=${BASH_REMATCH[3]}
+			continue
+		fi
+		[[ $line != 'not ok '* ]] || failures+=("$name: ${line#not ok }")
+		printf '%s\n' "$line"
+	done
+	wait $job || status=$?
+	passed=$((passed + ${p:-0})) failed=$((failed + f)) skipped=$((skipped + s))
 	if [ -z "$p" ]; then
 		not_ok "$name did not come to its end"
-	elif [ "$status" != 0 ] && [ "${f:-0}" = 0 ]; then
+	elif [ $status != 0 ] && [ "$f" = 0 ]; then
 		not_ok "$name failed, see above (exit status $status)"
 	fi
 }
