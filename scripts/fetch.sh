@@ -28,25 +28,6 @@ work=$BUILD/linux.unpacking
 trap 'rm -rf "$work"' EXIT
 rm -rf "$work" "$SRC"
 
-# Our own apt state, so that neither the system's sources nor its lists change.
-private_apt() {
-	local state=$CACHE/apt keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-	[ -f "$keyring" ] || die "$keyring is missing; run: make deps"
-	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-	echo "deb [signed-by=$keyring] $(debian_mirror) $suite main" >"$state/sources.list"
-	cat >"$state/apt.conf" <<-END
-		Dir::State::Lists "$state/lists";
-		Dir::Cache "$state/cache";
-		Dir::Etc::sourcelist "$state/sources.list";
-		Dir::Etc::sourceparts "/dev/null";
-		Acquire::Languages "none";
-		Acquire::Retries "2";
-		APT::Sandbox::User "";
-		APT::Update::Error-Mode "any";
-	END
-	export APT_CONFIG=$state/apt.conf
-}
-
 # Leaves the package's path in $deb.
 download() {
 	local found version mirror
@@ -57,12 +38,9 @@ download() {
 	done
 	need_space "$downloads" 400 "the download"
 	mirror=$(debian_mirror)
-	private_apt
 	say "looking for $package in $suite at $mirror"
-	apt-get update -q >"$CACHE/apt/log" 2>&1 || {
-		sed -n 's/^[EW]: */  /p' "$CACHE/apt/log" >&2
+	private_apt "$suite" ||
 		die "cannot reach $mirror; with no network, give KERNEL_TARBALL=linux-$KVERSION.tar.xz or KDIR=tree"
-	}
 	found=$(apt-cache madison "$package" | awk '{ print $3; exit }')
 	[ -n "$found" ] ||
 		die "no $package in $suite at $mirror (any $KVERSION.x would do); give KERNEL_TARBALL=linux-$KVERSION.tar.xz or KDIR=tree"

@@ -21,6 +21,12 @@ ln -sfn /proc/self/fd /dev/fd
 hostname guest
 ip link set lo up
 
+# What the daemons of the target stack expect of a system that has booted; none
+# is started here. All their drivers are built in.
+mkdir -p /run/dbus /run/lock/iscsi /etc/iscsi /etc/target /var/target /mnt
+tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
+echo InitiatorName=iqn.2026-01.org.example:guest >/etc/iscsi/initiatorname.iscsi
+
 cd /project || exit
 
 off() {
