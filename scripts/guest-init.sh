@@ -25,6 +25,16 @@ ip link set lo up
 # is started here. All their drivers are built in.
 mkdir -p /run/dbus /run/lock/iscsi /etc/iscsi /etc/target /var/target /mnt
 tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
+# tcmu-runner and targetcli load modules; say which of them the kernel has.
+modules=/lib/modules/$(uname -r)
+mkdir -p "$modules"
+: >"$modules/modules.order"
+printf 'kernel/%s.ko\n' drivers/uio/uio drivers/target/target_core_{mod,user} \
+	drivers/target/loopback/tcm_loop drivers/target/iscsi/iscsi_target_mod \
+	drivers/scsi/{scsi_transport_iscsi,libiscsi,iscsi_tcp} drivers/block/loop \
+	fs/configfs/configfs >"$modules/modules.builtin"
+: >"$modules/modules.builtin.modinfo"
+depmod
 echo InitiatorName=iqn.2026-01.org.example:guest >/etc/iscsi/initiatorname.iscsi
 
 cd /project || exit
