@@ -17,8 +17,8 @@ help:
 #: make vm CMD='...'         run a command in the guest
 #: make shell                a prompt in the guest
 #: make check                the patches and scripts alone, without a guest
-#: make test                 check, then every selftest on both kernels
-#: make test T=name          one selftest
+#: make test                 check, then every test on both kernels
+#: make test T=name          one selftest, or t_name: one of the whole stack
 #: make demo                 files through a LUN, copied and with zero copy
 #: make clean, distclean     remove build/; and the cache with downloads
 #:

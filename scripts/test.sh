@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Everything that is tested, with one line of totals at the end:
-#   test.sh			make check, then the selftests on both kernels
+#   test.sh			make check, then the selftests and the tests
+#				of the whole stack on both kernels
 #   KERNEL=plain|debug		... on that one only
-#   T=name			that selftest only, without make check; on the
-#				plain kernel unless KERNEL says otherwise
+#   T=name			that selftest only, or that test of the stack
+#				(t_name), without make check; on the plain
+#				kernel unless KERNEL says otherwise
 # Needs the patched tree and the guest image (make test sees to that).
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/results.sh"
@@ -20,18 +22,36 @@ unset KERNEL
 
 start=$SECONDS
 [ -n "$test" ] || stage check "$TOP/scripts/check.sh"
+
+# The tests of the whole stack: tcmu-runner, targetcli, both fabrics.
+case $test in '' | t_*) stack=yes ;; *) stack= ;; esac
+if [ -n "$stack" ] && [ -x "$TOP/scripts/tcmu-runner.sh" ]; then
+	"$TOP/scripts/tcmu-runner.sh" || not_ok "tcmu-runner does not build"
+fi
+[ -d "$BUILD/tcmu-runner/root" ] || stack=
+selftests() {
+	(build_selftests) || { not_ok "the selftests do not build"; return; }
+	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"
+	stage "selftests on the $kernel kernel" \
+		"$TOP/scripts/vm.sh" -k "$kernel" -t "${TIMEOUT:-$limit}" \
+		"/project/selftests/run.sh $test"
+}
+
 for kernel in $kernels; do
 	printf '\n# the %s kernel\n' "$kernel"
 	if ! KERNEL=$kernel "$TOP/scripts/kernel.sh"; then
 		not_ok "the $kernel kernel does not build"
 		continue
 	fi
-	(build_selftests) || { not_ok "the selftests do not build"; continue; }
-	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"
 	case $kernel in plain) limit=1200 ;; debug) limit=2400 ;; esac
-	stage "selftests on the $kernel kernel" \
+	if [[ $test == t_* ]]; then
+		[ -n "$stack" ] || not_ok "there is no tcmu-runner to test"
+	else
+		selftests
+	fi
+	[ -z "$stack" ] || stage "the stack on the $kernel kernel" \
 		"$TOP/scripts/vm.sh" -k "$kernel" -t "${TIMEOUT:-$limit}" \
-		"/project/selftests/run.sh $test"
+		"/project/tcmu-runner/tests/run.sh $test"
 done
 
 if [ ${#failures[@]} -gt 0 ]; then
