@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
-.PHONY: help deps fetch apply unapply kernel image vm shell check test demo clean distclean
+.PHONY: help deps fetch apply unapply kernel tcmu-runner image vm shell check test demo clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -13,6 +13,7 @@ help:
 #: make fetch                the kernel source into build/linux
 #: make apply, make unapply  the series on it, or off it
 #: make kernel               the patched kernel for the guest
+#: make tcmu-runner          the patched tcmu-runner, into build/tcmu-runner/root
 #: make image                the guest's disk
 #: make vm CMD='...'         run a command in the guest
 #: make shell                a prompt in the guest
@@ -43,22 +44,25 @@ unapply:
 kernel: apply
 	@$S/kernel.sh
 
+tcmu-runner: deps
+	@$S/tcmu-runner.sh
+
 image: deps
 	@$S/image.sh
 
-vm: kernel image
+vm: kernel image tcmu-runner
 	@$S/vm.sh -- "$$CMD"
 
-shell: kernel image
+shell: kernel image tcmu-runner
 	@$S/vm.sh -i
 
 check: apply
 	@$S/check.sh
 
-test: apply image
+test: apply image tcmu-runner
 	@$S/test.sh
 
-demo: kernel image
+demo: kernel image tcmu-runner
 	@$S/demo.sh
 
 clean:

@@ -27,6 +27,15 @@ sparse sparse
 spatch coccinelle
 shellcheck shellcheck
 qemu-system-x86_64 qemu-system-x86
+cmake cmake
+dpkg-source dpkg-dev
+pkg-config pkg-config
+gdbus-codegen libglib2.0-dev-bin
+/usr/include/glib-2.0/glib.h libglib2.0-dev
+/usr/include/libnl3/netlink/netlink.h libnl-3-dev
+/usr/include/libnl3/netlink/genl/genl.h libnl-genl-3-dev
+/usr/include/libkmod.h libkmod-dev
+/usr/include/zlib.h zlib1g-dev
 mmdebstrap mmdebstrap
 mke2fs e2fsprogs
 flock util-linux
