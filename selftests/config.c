@@ -465,6 +465,7 @@ static const struct {
 	C("zc_copied_bytes", copied_bytes),
 	C("zc_missed_bytes", missed_bytes),
 	C("zc_fallback_small", small),
+	C("zc_fallback_cdb", cdb),
 	C("zc_fallback_layout", layout),
 	C("zc_fallback_page", page),
 	C("zc_fallback_space", space),

@@ -115,19 +115,17 @@ struct zc_io {
 	bool started;
 };
 
-static __maybe_unused ssize_t sg_rw_ms(int fd, enum tzc_dir dir, void *buf,
-				       size_t len, off_t off, int timeout_ms)
+/* Any command: 0, or -EIO if it had a bad status; *resid may be NULL. */
+static __maybe_unused int sg_cmd(int fd, unsigned char *cdb, size_t cdb_len,
+				 enum tzc_dir dir, void *buf, size_t len,
+				 int timeout_ms, int *resid)
 {
-	uint32_t lba = off / TZC_SECTOR, nr = len / TZC_SECTOR;
-	unsigned char sense[32], cdb[10] = {
-		dir == TZC_READ ? 0x28 : 0x2a, 0, lba >> 24, lba >> 16,
-		lba >> 8, lba, 0, nr >> 8, nr, 0,
-	};
+	unsigned char sense[32];
 	struct sg_io_hdr h = {
 		.interface_id = 'S',
 		.dxfer_direction = dir == TZC_READ ? SG_DXFER_FROM_DEV :
 						     SG_DXFER_TO_DEV,
-		.cmd_len = sizeof(cdb),
+		.cmd_len = cdb_len,
 		.cmdp = cdb,
 		.dxferp = buf,
 		.dxfer_len = len,
@@ -138,9 +136,23 @@ static __maybe_unused ssize_t sg_rw_ms(int fd, enum tzc_dir dir, void *buf,
 
 	if (ioctl(fd, SG_IO, &h))
 		return -errno;
-	if ((h.info & SG_INFO_OK_MASK) != SG_INFO_OK)
-		return -EIO;
-	return len - h.resid;
+	if (resid)
+		*resid = h.resid;
+	return (h.info & SG_INFO_OK_MASK) == SG_INFO_OK ? 0 : -EIO;
+}
+
+static __maybe_unused ssize_t sg_rw_ms(int fd, enum tzc_dir dir, void *buf,
+				       size_t len, off_t off, int timeout_ms)
+{
+	uint32_t lba = off / TZC_SECTOR, nr = len / TZC_SECTOR;
+	unsigned char cdb[10] = {
+		dir == TZC_READ ? 0x28 : 0x2a, 0, lba >> 24, lba >> 16,
+		lba >> 8, lba, 0, nr >> 8, nr, 0,
+	};
+	int resid, ret;
+
+	ret = sg_cmd(fd, cdb, sizeof(cdb), dir, buf, len, timeout_ms, &resid);
+	return ret ?: (ssize_t)(len - resid);
 }
 
 static inline ssize_t sg_rw(int fd, enum tzc_dir dir, void *buf, size_t len,
