@@ -198,6 +198,8 @@ done < <(shells)
 stage "bad inputs" "$TOP/scripts/test-pipeline.sh"
 stage "checkpatch" "$TOP/scripts/checkpatch-wrapper.sh"
 
+stage "tcmu-runner's series, patch by patch" "$TOP/scripts/tcmu-runner.sh" prefixes
+
 if [ "$count" -gt 0 ]; then
 	printf '\n# the series, patch by patch\n'
 	# In the order of the patches: every file is compiled as rarely as possible.

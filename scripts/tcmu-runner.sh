@@ -4,6 +4,7 @@
 #   tcmu-runner.sh		build it, unless that was done already
 #   tcmu-runner.sh prefixes	see that every prefix of the series builds
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/results.sh"
 
 version=1.5.4
 package=tcmu
@@ -25,8 +26,9 @@ if [ "$mode" = build ] && [ "$(cat "$stamp" 2>/dev/null)" = "$recipe" ]; then
 	exit 0
 fi
 if [ "$mode" = prefixes ] && [ -e "$known" ]; then
-	say "every prefix of the series builds (known from before)"
-	exit 0
+	ok "every prefix builds (known from before)"
+	totals
+	exit
 fi
 for tool in quilt cmake dpkg-source gdbus-codegen; do need $tool; done
 
@@ -106,14 +108,16 @@ if [ "$mode" = prefixes ]; then
 	unpack "$source"
 	configure "$source" "$source/build"
 	compile "$source/build" "without the series"
+	ok "builds without the series"
 	while read -r patch; do
-		say "building up to $patch"
 		push "$source" "$patch"
 		compile "$source/build" "up to $patch"
+		ok "builds up to $patch"
 	done < <(sed -e 's/#.*//' "$series/series" | awk 'NF { print $1 }')
 	mkdir -p "$CACHE/check"
 	touch "$known"
-	exit 0
+	totals
+	exit
 fi
 
 say "building tcmu-runner $version with $(grep -c '^[^#]' "$series/series") patches"
