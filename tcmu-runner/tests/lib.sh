@@ -14,6 +14,7 @@
 #   start_dbus
 #   runner_start [stock] [ARGS]  the tcmu-runner of RUNNER_ROOT, or Debian's;
 #                                its log is $RUNNER_LOG
+#   runner_spawn [stock] [ARGS]  the same, and does not wait for it
 #   runner_stop; runner_kill     SIGTERM, SIGKILL, until it is gone
 #   runner_pid                   prints it, fails if it is not running
 #   start_iscsid
@@ -24,11 +25,18 @@
 #   backstore_delete NAME
 #   attrib NAME FILE             a file of its attrib/ in configfs
 #   loop_lun NAME; iscsi_lun NAME   export it; they leave /dev/sdX in $disk
+#   luns_create FABRICS          many by one run of targetcli: stdin has lines of
+#                                NAME SUBTYPE SIZE CFG CONTROL; FABRICS is one
+#                                word, "loop iscsi" gives each LUN two disks
+#   lun_disk FABRIC NAME         leaves the disk of one of these in $disk
+#   lun_sg FABRIC NAME           the same with its /dev/sgX, in $sg
 #   iscsi_logout NAME
 #   lun_remove NAME              undoes loop_lun and iscsi_lun
 #   cleanup                      undoes everything; run.sh calls it, too
 # Helpers:
 #   wait_for SECONDS WHAT COMMAND...
+#   goes_on DISK...              each completes I/O that it had not before
+#   $slow                        1, or 5 on a debug kernel: divide sizes by it
 #   $WORK                        a directory for files, emptied by cleanup
 
 export LC_ALL=C
@@ -43,7 +51,8 @@ target=/sys/kernel/config/target
 netlink=/sys/module/target_core_user/parameters
 initiator=$(sed -n 's/^InitiatorName=//p' /etc/iscsi/initiatorname.iscsi 2>/dev/null)
 portal=127.0.0.1:3260
-results=0 failures=0 disk=
+results=0 failures=0 disk='' lun='' sg='' slow=1
+[ ! -e /sys/kernel/debug/kmemleak ] || slow=5
 mkdir -p "$WORK"
 
 complain() {
@@ -93,6 +102,20 @@ wait_for() {
 # gone PID: a zombie is gone, too.
 gone() { ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
+# ios DISK: how many reads and writes it has completed.
+ios() { awk '{ print $1 + $5 }' "/sys/block/${1#/dev/}/stat"; }
+more_ios() { [ "$(ios "$1")" -gt "$2" ]; }
+goes_on() {
+	local disk before=()
+	for disk; do before+=("$(ios "$disk")"); done
+	for disk; do
+		# Several times the depth of any queue here: not only what was
+		# completed already.
+		wait_for 60 "I/O goes on on $disk" more_ios "$disk" $((before[0] + 100)) || return
+		before=("${before[@]:1}")
+	done
+}
+
 start_dbus() {
 	pgrep -x dbus-daemon >/dev/null || {
 		rm -f /run/dbus/pid
@@ -115,8 +138,10 @@ runner_pid() {
 # True also when there is nothing to wait for any more.
 runner_settled() { gone "$1" || owns_bus_name; }
 
-runner_start() {
-	local lib=$RUNNER_ROOT/usr/lib/x86_64-linux-gnu pid
+# RUNNER_PREFIX=(COMMAND ARGS...) is put before it; it must exec.
+RUNNER_PREFIX=()
+runner_spawn() {
+	local lib=$RUNNER_ROOT/usr/lib/x86_64-linux-gnu
 	local command=(env "LD_LIBRARY_PATH=$lib" "$RUNNER_ROOT/usr/bin/tcmu-runner"
 		"--handler-path=$lib/tcmu-runner")
 
@@ -130,12 +155,17 @@ runner_start() {
 	# shellcheck disable=SC2016
 	wait_for 20 "the former tcmu-runner leaves the bus" eval '! owns_bus_name' || return
 	rm -f "$RUNNER_LOG"
-	setsid "${command[@]}" "$@" </dev/null >"$WORK/runner.out" 2>&1 &
-	pid=$!
-	disown $pid
-	echo $pid >$pid_file
-	wait_for 60 "tcmu-runner is on the bus" runner_settled $pid &&
-		! gone $pid && return
+	setsid "${RUNNER_PREFIX[@]}" "${command[@]}" "$@" </dev/null >"$WORK/runner.out" 2>&1 &
+	disown $!
+	echo $! >$pid_file
+}
+
+runner_start() {
+	local pid
+	runner_spawn "$@" || return
+	pid=$(cat $pid_file)
+	wait_for 60 "tcmu-runner is on the bus" runner_settled "$pid" &&
+		! gone "$pid" && return
 	tail -n 20 "$WORK/runner.out" "$RUNNER_LOG" >&2
 	complain "tcmu-runner did not start"
 }
@@ -294,6 +324,70 @@ give_up_io() {
 	echo 1 >$netlink/reset_netlink
 	echo 0 >$netlink/block_netlink
 }
+
+# All are LUNs of the same two targets, in the order of the list.
+luns_create() {
+	local wwn iqn fabric name subtype size cfg control rest n=0
+	wwn=$(naa luns) iqn=$(iqn luns)
+	cat >"$WORK/luns"
+	{
+		echo "set global auto_add_default_portal=false auto_add_mapped_luns=true"
+		while read -r name subtype size cfg control; do
+			echo "/backstores/user:$subtype create name=$name size=$size cfgstring=$cfg control=$control"
+		done <"$WORK/luns"
+		for fabric in $1; do
+			case $fabric in
+			loop)
+				echo "/loopback create $wwn"
+				sed "s,\([^ ]*\) \([^ ]*\) .*,/loopback/$wwn/luns create /backstores/user:\2/\1," "$WORK/luns"
+				;;
+			iscsi)
+				echo "/iscsi create $iqn"
+				echo "/iscsi/$iqn/tpg1/portals create ${portal%:*} ${portal#*:}"
+				sed "s,\([^ ]*\) \([^ ]*\) .*,/iscsi/$iqn/tpg1/luns create /backstores/user:\2/\1," "$WORK/luns"
+				echo "/iscsi/$iqn/tpg1/acls create $initiator"
+				;;
+			esac
+		done
+	} | tcli >"$WORK/targetcli.out" 2>&1
+	while read -r name rest; do
+		backstore "$name" >/dev/null || n=1
+	done <"$WORK/luns"
+	if [[ $1 = *iscsi* ]]; then
+		{ start_iscsid && iscsiadm -m discovery -t sendtargets -p "$portal" &&
+			iscsiadm -m node -T "$iqn" -p "$portal" --login; } >"$WORK/iscsiadm.out" 2>&1 || {
+			n=1
+			cat "$WORK/iscsiadm.out" >&2
+		}
+	fi
+	[ $n = 0 ] || cat "$WORK/targetcli.out" >&2
+	return $n
+}
+
+# lun_address FABRIC NAME: leaves its directory in /sys/class/scsi_device in $lun
+lun_address() {
+	local n session
+	n=$(grep -n "^$2 " "$WORK/luns") || return
+	n=$((${n%%:*} - 1))
+	if [ "$1" = loop ]; then
+		lun=/sys/class/scsi_device/$(cat "$target/loopback/$(naa luns)/tpgt_1/address"):$n
+	else
+		for session in /sys/class/iscsi_session/session*; do
+			[ "$(cat "$session/targetname" 2>/dev/null)" = "$(iqn luns)" ] || continue
+			lun=$(echo "$session"/device/target*/*:"$n"/scsi_device/*)
+		done
+	fi
+	[ -d "$lun" ]
+}
+lun_disk_is_there() { lun_address "$1" "$2" && find_disk "$lun/device/block/*"; }
+lun_disk() { wait_for 30 "a disk for $2 over $1" lun_disk_is_there "$1" "$2"; }
+lun_sg_is_there() {
+	lun_address "$1" "$2" || return
+	sg=$(echo "$lun"/device/scsi_generic/*)
+	sg=/dev/${sg##*/}
+	[ -c "$sg" ]
+}
+lun_sg() { wait_for 30 "an sg device for $2 over $1" lun_sg_is_there "$1" "$2"; }
 
 no_sessions() { [ -z "$(ls /sys/class/iscsi_session 2>/dev/null)" ]; }
 objects() { ls -d $target/core/user_*/*/ $target/loopback/naa* $target/iscsi/iqn* 2>/dev/null; }
