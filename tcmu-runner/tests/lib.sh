@@ -52,6 +52,7 @@ netlink=/sys/module/target_core_user/parameters
 initiator=$(sed -n 's/^InitiatorName=//p' /etc/iscsi/initiatorname.iscsi 2>/dev/null)
 portal=127.0.0.1:3260
 results=0 failures=0 disk='' lun='' sg='' slow=1
+# shellcheck disable=SC2034
 [ ! -e /sys/kernel/debug/kmemleak ] || slow=5
 mkdir -p "$WORK"
 
