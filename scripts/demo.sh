@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# Serve a disk from user space, with zero copy off and on, copy part of the
-# kernel tree to it and back, and compare. The guest's part of this is
-# selftests/demo-guest.sh. Needs the kernel and the guest image (make demo
-# sees to that).
+# Serve LUNs with tcmu-runner over tcm_loop and iSCSI, with zero copy off and
+# on, copy part of the kernel tree to each and back, and compare. The guest's
+# part of this is tcmu-runner/demo-guest.sh. Needs the kernel, the guest image
+# and tcmu-runner (make demo sees to that).
 . "$(dirname "$0")/lib.sh"
 
-# Some 300 MiB: the code that is patched, more like it, and large files.
-parts="mm drivers/target fs net kernel drivers/gpu/drm/amd/include/asic_reg/nbio"
-data=$BUILD/demo/data-$(tree_version "$SRC").ext4
+# Some 180 MiB: the code that is patched, more like it, and large files.
+parts="mm drivers/target fs drivers/gpu/drm/amd/include/asic_reg/nbio"
+data=$BUILD/demo/data-$(tree_version "$SRC")-$(cksum <<<"$parts" | cut -d ' ' -f 1).ext4
 
-build_selftests
 if ! [ -f "$data" ]; then
 	say "making a file system of the files to copy"
 	need_space "$BUILD" 1000 "the demo's files"
@@ -29,5 +28,5 @@ fi
 
 say "starting the guest"
 start=$SECONDS
-"$TOP/scripts/vm.sh" -k plain -t "${TIMEOUT:-900}" -d "$data" /project/selftests/demo-guest.sh
+"$TOP/scripts/vm.sh" -k plain -t "${TIMEOUT:-900}" -d "$data" /project/tcmu-runner/demo-guest.sh
 say "done in $((SECONDS - start)) s"
