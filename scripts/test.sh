@@ -29,6 +29,7 @@ if [ -n "$stack" ] && [ -x "$TOP/scripts/tcmu-runner.sh" ]; then
 	"$TOP/scripts/tcmu-runner.sh" || not_ok "tcmu-runner does not build"
 fi
 [ -d "$BUILD/tcmu-runner/root" ] || stack=
+
 selftests() {
 	(build_selftests) || { not_ok "the selftests do not build"; return; }
 	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"

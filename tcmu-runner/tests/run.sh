@@ -12,7 +12,7 @@
 set -u
 export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
-limit=${TEST_TIMEOUT:-600}
+limit=${TEST_TIMEOUT:-1200}
 nr=0 passed=0 failed=0 skipped=0
 
 all_tests() {
