@@ -24,6 +24,8 @@ ip link set lo up
 # What the daemons of the target stack expect of a system that has booted; none
 # is started here. All their drivers are built in.
 mkdir -p /run/dbus /run/lock/iscsi /etc/iscsi /etc/target /var/target /mnt
+# Whoever looks for tcmu-runner on the bus would start Debian's by this file.
+rm -f /usr/share/dbus-1/system-services/org.kernel.TCMUService1.service
 tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
 # tcmu-runner and targetcli load modules; say which of them the kernel has.
 modules=/lib/modules/$(uname -r)

@@ -311,15 +311,20 @@ lun_remove() {
 	fi
 }
 
+reset_rings() {
+	local file
+	for file in "$target"/core/user_*/*/action/reset_ring; do
+		[ ! -e "$file" ] || echo 2 >"$file"
+	done
+}
+
 # Nobody will complete what a dead daemon was given, nor what still comes.
 give_up_io() {
 	local file
 	for file in /sys/block/sd*/device/state; do
 		[ ! -e "$file" ] || echo offline >"$file"
 	done
-	for file in "$target"/core/user_*/*/action/reset_ring; do
-		[ ! -e "$file" ] || echo 2 >"$file"
-	done
+	reset_rings
 	# Nor will it answer the kernel. Resetting needs netlink to be blocked.
 	echo 1 >$netlink/block_netlink
 	echo 1 >$netlink/reset_netlink
@@ -394,8 +399,15 @@ no_sessions() { [ -z "$(ls /sys/class/iscsi_session 2>/dev/null)" ]; }
 objects() { ls -d $target/core/user_*/*/ $target/loopback/naa* $target/iscsi/iqn* 2>/dev/null; }
 
 cleanup() {
-	local mount status=0
-	runner_pid >/dev/null || give_up_io
+	local mount pid resetter='' status=0
+	if pid=$(runner_pid); then
+		kill -CONT "$pid"
+	else
+		give_up_io
+		# What taking down sends, a cache flush say, would wait, too.
+		while sleep 1; do reset_rings; done &
+		resetter=$!
+	fi
 	awk '$1 ~ "^/dev/(sd|loop)" { print $2 }' /proc/mounts | tac | while read -r mount; do
 		timeout 30 umount "$mount" || umount -l "$mount"
 	done
@@ -417,6 +429,7 @@ cleanup() {
 			complain "left in configfs: $(objects | tr '\n' ' ')" || status=1
 		fi
 	fi
+	[ -z "$resetter" ] || kill $resetter
 	runner_stop || runner_kill || status=1
 	rm -rf "$WORK"
 	mkdir -p "$WORK"
