@@ -30,6 +30,7 @@
 #                                word, "loop iscsi" gives each LUN two disks
 #   lun_disk FABRIC NAME         leaves the disk of one of these in $disk
 #   lun_sg FABRIC NAME           the same with its /dev/sgX, in $sg
+#   no_news DEVICE               has had its unit attentions: for sg_* commands
 #   iscsi_logout NAME
 #   lun_remove NAME              undoes loop_lun and iscsi_lun
 #   cleanup                      undoes everything; run.sh calls it, too
@@ -394,6 +395,8 @@ lun_sg_is_there() {
 	[ -c "$sg" ]
 }
 lun_sg() { wait_for 30 "an sg device for $2 over $1" lun_sg_is_there "$1" "$2"; }
+
+no_news() { wait_for 20 "$1 is ready" eval "sg_turs $1 >/dev/null 2>&1"; }
 
 no_sessions() { [ -z "$(ls /sys/class/iscsi_session 2>/dev/null)" ]; }
 objects() { ls -d $target/core/user_*/*/ $target/loopback/naa* $target/iscsi/iqn* 2>/dev/null; }
