@@ -51,7 +51,7 @@ for kernel in $kernels; do
 		selftests
 	fi
 	[ -z "$stack" ] || stage "the stack on the $kernel kernel" \
-		"$TOP/scripts/vm.sh" -k "$kernel" -t "${TIMEOUT:-$limit}" \
+		"$TOP/scripts/vm.sh" -k "$kernel" -t "${TIMEOUT:-$((3 * limit))}" \
 		"/project/tcmu-runner/tests/run.sh $test"
 done
 
