@@ -459,6 +459,10 @@ static const struct {
 	size_t off;
 } counters[] = {
 #define C(attr, field)	{ attr, offsetof(struct tzc_counters, field) }
+	C("zc_inplace_cmds", inplace_cmds),
+	C("zc_inplace_bytes", inplace_bytes),
+	C("zc_inplace_missed", inplace_missed),
+	C("zc_inplace_dropped", inplace_dropped),
 	C("zc_mapped_cmds", mapped_cmds),
 	C("zc_mapped_bytes", mapped_bytes),
 	C("zc_copied_cmds", copied_cmds),
