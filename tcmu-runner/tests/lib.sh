@@ -396,7 +396,7 @@ lun_sg_is_there() {
 }
 lun_sg() { wait_for 30 "an sg device for $2 over $1" lun_sg_is_there "$1" "$2"; }
 
-no_news() { wait_for 20 "$1 is ready" eval "sg_turs $1 >/dev/null 2>&1"; }
+no_news() { wait_for 20 "$1 is ready" eval "sg_raw $1 00 00 00 00 00 00 >/dev/null 2>&1"; }
 
 no_sessions() { [ -z "$(ls /sys/class/iscsi_session 2>/dev/null)" ]; }
 objects() { ls -d $target/core/user_*/*/ $target/loopback/naa* $target/iscsi/iqn* 2>/dev/null; }
