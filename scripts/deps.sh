@@ -27,6 +27,7 @@ sparse sparse
 spatch coccinelle
 shellcheck shellcheck
 qemu-system-x86_64 qemu-system-x86
+/usr/include/iscsi/iscsi.h libiscsi-dev
 cmake cmake
 dpkg-source dpkg-dev
 pkg-config pkg-config
