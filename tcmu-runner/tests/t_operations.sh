@@ -25,6 +25,8 @@ attrib_is() {
 		complain "$1 is $has, should be $2${3:+ to $3}"
 	fi
 }
+# By sums of what can be in place, too. The file was written, and read twice.
+not_copied() { cat "$(backstore disk0)"/attrib/zc_*a*_bytes | awk '{ n += $1 } END { print n; exit n < 3 * 60 * 2 ^ 20 }'; }
 io_errors() { dmesg | grep -c 'I/O error'; }
 nothing_left() {
 	local left
@@ -42,11 +44,11 @@ claims() {
 	"What you need") cmp "/proc/$(pidof tcmu-runner)/exe" "$RUNNER_ROOT/usr/bin/tcmu-runner" ;;
 	"Create a backstore") attrib_is zero_copy 1 && attrib_is hw_max_sectors 8192 ;;
 	"Over tcm_loop"*) attrib_is zc_mapped_bytes $most $all ;;
-	"Over iSCSI") over_iscsi && attrib_is zc_mapped_bytes $((2 * most)) $all ;;
+	"Over iSCSI") over_iscsi && not_copied ;;
 	"Save and restore") over_iscsi && attrib_is zero_copy 1 && attrib_is hw_max_sectors 8192 &&
 		grep -q 'write back' /sys/class/scsi_disk/*/cache_type ;;
 	"Knobs") attrib_is zero_copy_min_bytes 131072 && attrib_is qfull_time_out 60 ;;
-	"See what happens") attrib_is zc_mapped_bytes $most $all ;;
+	"See what happens") attrib_is zc_mapped_bytes $((2 * most)) $all ;;
 	"When the handler dies") over_iscsi && [ "$(stat -c %s $mounted/during)" = $((64 << 20)) ] &&
 		[ "$(io_errors)" = 0 ] ;;
 	"Grow a LUN") [ "$(df --output=size -BM $mounted | tail -n 1 | tr -dc 0-9)" -ge 900 ] ;;
@@ -93,14 +95,14 @@ write_script() {
 
 # The guide installs the patched tcmu-runner over Debian's, which other tests
 # want: it is put aside.
-installed() { (cd "$RUNNER_ROOT" && find . ! -type d); }
 put_aside() {
-	installed | (cd / && while read -r file; do [ ! -e "$file" ] || echo "$file"; done) >"$WORK/debian" &&
+	(cd "$RUNNER_ROOT" && find . ! -type d) >"$WORK/installed" || return
+	(cd / && while read -r file; do [ ! -e "$file" ] || echo "$file"; done) <"$WORK/installed" >"$WORK/debian" &&
 		tar -C / -cf "$WORK/debian.tar" -T "$WORK/debian"
 }
 put_back() {
 	pkill -x -KILL tcmu-runner
-	installed | (cd / && xargs -d '\n' rm -f)
+	(cd / && xargs -d '\n' rm -f) <"$WORK/installed"
 	tar -C / -xf "$WORK/debian.tar" && ldconfig
 }
 
@@ -113,7 +115,7 @@ put_aside || exit
 trap put_back EXIT
 
 export guide mounted target WORK RUNNER_ROOT
-for name in over_iscsi attrib_is io_errors nothing_left claims next_section block_start block_end \
+for name in over_iscsi attrib_is not_copied io_errors nothing_left claims next_section block_start block_end \
 	say command_failed attrib backstore objects complain wait_for; do
 	export -f "${name?}"
 done
