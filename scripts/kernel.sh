@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Build the kernel for the guest: KERNEL=plain (default) or debug, out of the
-# patched tree into build/kernel-$KERNEL. Also the uapi headers: build/usr.
+# Build the kernel for the guest: KERNEL=plain (default), debug or bench, out of
+# the patched tree into build/kernel-$KERNEL. Also the uapi headers: build/usr.
 . "$(dirname "$0")/lib.sh"
 
 flavour=${KERNEL:-plain}
 case $flavour in
 plain) parts="tcmu-zero-copy guest" room=1200 ;;
 debug) parts="tcmu-zero-copy guest debug" room=2500 ;;
-*) die "KERNEL=$flavour: must be plain or debug" ;;
+bench) parts="tcmu-zero-copy guest bench" room=1200 ;;
+*) die "KERNEL=$flavour: must be plain, debug or bench" ;;
 esac
 obj=$BUILD/kernel-$flavour
 log=$obj/build.log

@@ -182,7 +182,7 @@ touch "$("$scripts/image.sh" --path)"
 fails "the guest without qemu" 'qemu-system-x86_64 is not installed' env PATH="$work/bin" "$scripts/vm.sh" true
 fails "no CMD" "make vm CMD=" "$scripts/vm.sh" ""
 fails "TIMEOUT=soon" "'soon' is not a number" env TIMEOUT=soon "$scripts/vm.sh" true
-fails "KERNEL=fast" 'must be plain or debug' env KERNEL=fast "$scripts/kernel.sh"
+fails "KERNEL=fast" 'must be plain, debug or bench' env KERNEL=fast "$scripts/kernel.sh"
 fails "DISK=no" 'DISK=.*no such file' env DISK="$work/no" "$scripts/vm.sh" true
 fails "T with what is no name" 'not the name of a test' env T='x; y' "$scripts/test.sh"
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Boot the kernel in qemu and run a command in the guest, as root.
-#   vm.sh [-k plain|debug] [-t seconds] [-m MiB] [-c cpus] [-d disk] command
+#   vm.sh [-k plain|debug|bench] [-t seconds] [-m MiB] [-c cpus] [-d disk] command
 #   vm.sh -i ...			a shell instead
 # Options default to KERNEL, TIMEOUT, MEM, SMP and DISK. The guest sees the
 # project at /project (read-only), the run's directory at /out, and the disk,
-# if one is given, read-only as /dev/vdb.
+# if one is given, read-only as /dev/vdb. PLUGIN=file,arguments is for TCG.
 # The command's output is ours; the exit status is the command's, or 124 when
 # the time limit was reached, or 125 when the guest died or the kernel
 # complained: the kernel's console is then shown, and kept in the run's
@@ -13,7 +13,7 @@
 
 kernel=${KERNEL:-plain} limit=${TIMEOUT:-600} mem=${MEM:-3072} cpus=${SMP:-2}
 disk=${DISK:-} interactive=
-usage='usage: vm.sh [-k plain|debug] [-t seconds] [-m MiB] [-c cpus] [-d disk] [-i | command]'
+usage='usage: vm.sh [-k plain|debug|bench] [-t seconds] [-m MiB] [-c cpus] [-d disk] [-i | command]'
 while getopts k:t:m:c:d:i option; do
 	case $option in
 	k) kernel=$OPTARG ;;
@@ -30,7 +30,7 @@ shift $((OPTIND - 1))
 for number in "$limit" "$mem" "$cpus"; do
 	[[ $number =~ ^[1-9][0-9]*$ ]] || die "'$number' is not a number; $usage"
 done
-case $kernel in plain | debug) ;; *) die "KERNEL=$kernel: must be plain or debug" ;; esac
+case $kernel in plain | debug | bench) ;; *) die "KERNEL=$kernel: must be plain, debug or bench" ;; esac
 [ -n "$interactive" ] || [ -n "$*" ] || die "no command; say: make vm CMD='uname -a'"
 [ -z "$disk" ] || [ -r "$disk" ] || die "DISK=$disk: no such file"
 bzimage=$BUILD/kernel-$kernel/arch/x86/boot/bzImage
@@ -61,6 +61,7 @@ accelerator() {
 }
 
 accel=$(accelerator)
+[ -z "${PLUGIN:-}" ] || accel=tcg
 case $accel in
 kvm) accel_args=(-accel kvm -cpu host) ;;
 # TCG is far slower at rep movs than at an ordinary loop of moves; without
@@ -87,6 +88,7 @@ args=("${accel_args[@]}" -nodefaults -no-user-config -display none -no-reboot
 	-device virtio-rng-pci
 	-serial "file:$console"
 	-device virtio-serial)
+[ -z "${PLUGIN:-}" ] || args+=(-plugin "$PLUGIN")
 [ -z "$disk" ] || args+=(-drive "file=$disk,if=virtio,format=raw,readonly=on")
 # Where snapshot=on puts what the guest writes.
 export TMPDIR=$run

@@ -175,9 +175,9 @@ struct tzc_tgt {
 	int fd;			/* file */
 };
 
-extern const struct tgt_ops tgt_null_ops, tgt_ram_ops, tgt_file_ops;
+extern const struct tgt_ops tgt_null_ops, tgt_touch_ops, tgt_ram_ops, tgt_file_ops;
 
-/* spec: null, ram or file:PATH */
+/* spec: null, touch (a byte of each page), ram or file:PATH */
 int tzc_tgt_open(struct tzc_tgt *t, const char *spec, struct tzc_dev *d);
 void tzc_tgt_close(struct tzc_tgt *t);
 /* Execute cmd: fills in status and sense. */

@@ -31,7 +31,7 @@ static const struct option options[] = {
 static void usage(FILE *f)
 {
 	fprintf(f,
-"tcmu_handler --target ram|null|file:PATH [options]\n"
+"tcmu_handler --target null|touch|ram|file:PATH [options]\n"
 "  --name NAME        of the device (tcmuzc)\n"
 "  --size BYTES       of the disk, K/M/G allowed (64M)\n"
 "  --zero-copy 0|1    (1; -1 leaves the kernel's default)\n"
