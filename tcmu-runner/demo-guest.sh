@@ -16,7 +16,7 @@ failed=0
 
 die() {
 	echo "demo: $*" >&2
-	tail -n 5 "$RUNNER_LOG" 2>/dev/null
+	tail -n 20 "$WORK/targetcli.out" "$WORK/iscsiadm.out" "$RUNNER_LOG" 2>/dev/null
 	exit 1
 }
 fail() {
@@ -135,12 +135,10 @@ checksums "$src" >"$WORK/src.sum"
 echo "tcmu-runner, its handler zcfile, and four LUNs ..."
 # shellcheck disable=SC2119
 runner_start || die "no tcmu-runner"
+truncate -s "$SIZE" "$WORK"/{tcm_loop,iscsi}{0,1}
 configure >"$WORK/commands"
 tcli <"$WORK/commands" >"$WORK/targetcli.out" 2>&1
-log_in >"$WORK/iscsiadm.out" 2>&1 || {
-	cat "$WORK/targetcli.out" "$WORK/iscsiadm.out" >&2
-	die "can't log in"
-}
+log_in >"$WORK/iscsiadm.out" 2>&1 || die "can't log in"
 
 # shellcheck disable=SC2059
 printf "$row" fabric zero_copy commands "MiB mapped" "in place" "MiB copied" faults flushes \
