@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
-.PHONY: help deps fetch apply unapply kernel tcmu-runner image vm shell check test demo clean distclean
+.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm shell check test demo clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -14,6 +14,7 @@ help:
 #: make apply, make unapply  the series on it, or off it
 #: make kernel               the patched kernel for the guest
 #: make tcmu-runner          the patched tcmu-runner, into build/tcmu-runner/root
+#: make rtslib-fb            the patched rtslib, into build/rtslib-fb
 #: make image                the guest's disk
 #: make vm CMD='...'         run a command in the guest
 #: make shell                a prompt in the guest
@@ -47,19 +48,22 @@ kernel: apply
 tcmu-runner: deps
 	@$S/tcmu-runner.sh
 
+rtslib-fb: deps
+	@$S/rtslib-fb.sh
+
 image: deps
 	@$S/image.sh
 
-vm: kernel image tcmu-runner
+vm: kernel image tcmu-runner rtslib-fb
 	@$S/vm.sh -- "$$CMD"
 
-shell: kernel image tcmu-runner
+shell: kernel image tcmu-runner rtslib-fb
 	@$S/vm.sh -i
 
 check: apply
 	@$S/check.sh
 
-test: apply image tcmu-runner
+test: apply image tcmu-runner rtslib-fb
 	@$S/test.sh
 
 demo: kernel image tcmu-runner

@@ -27,6 +27,7 @@ start=$SECONDS
 case $test in '' | t_*) stack=yes ;; *) stack= ;; esac
 if [ -n "$stack" ] && [ -x "$TOP/scripts/tcmu-runner.sh" ]; then
 	"$TOP/scripts/tcmu-runner.sh" || not_ok "tcmu-runner does not build"
+	"$TOP/scripts/rtslib-fb.sh" || not_ok "the patched rtslib is not there"
 fi
 [ -d "$BUILD/tcmu-runner/root" ] || stack=
 
