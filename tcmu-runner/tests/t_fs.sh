@@ -247,7 +247,7 @@ one() {
 	local name="$1 over $2" seed
 
 	# Not by check: that would lose $disk in a subshell.
-	if ! backstore_create fs zcfile $size "$image" || ! "$2_lun" fs; then
+	if ! truncate -s $size "$image" || ! backstore_create fs zcfile $size "$image" || ! "$2_lun" fs; then
 		not_ok "$name: a disk"
 		return
 	fi
