@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
-.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm shell check test demo clean distclean
+.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm shell check test demo bench bench-quick clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -22,6 +22,8 @@ help:
 #: make test                 check, then every test on both kernels
 #: make test T=name          one selftest, or t_name: one of the whole stack
 #: make demo                 files through a LUN, copied and with zero copy
+#: make bench                tcmu, ublk and the ceilings compared, in 40 minutes
+#: make bench-quick          less of it, in 6
 #: make clean, distclean     remove build/; and the cache with downloads
 #:
 #: KDIR=dir                  your own kernel tree instead of build/linux
@@ -68,6 +70,14 @@ test: apply image tcmu-runner rtslib-fb
 
 demo: kernel image tcmu-runner
 	@$S/demo.sh
+
+bench: apply image
+	@KERNEL=bench $S/kernel.sh
+	@$S/bench.sh full
+
+bench-quick: apply image
+	@KERNEL=bench $S/kernel.sh
+	@$S/bench.sh quick
 
 clean:
 	rm -rf build

@@ -37,6 +37,8 @@ gdbus-codegen libglib2.0-dev-bin
 /usr/include/libnl3/netlink/genl/genl.h libnl-genl-3-dev
 /usr/include/libkmod.h libkmod-dev
 /usr/include/zlib.h zlib1g-dev
+gnuplot gnuplot-nox
+/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf fonts-dejavu-core
 mmdebstrap mmdebstrap
 mke2fs e2fsprogs
 flock util-linux
