@@ -30,7 +30,10 @@
 #define MAX_DEPTH	128
 
 /* A long NOP for the plugin of the emulator to see: tcg-count.c. */
-#define MARK(magic)	asm volatile(".byte 0x0f, 0x1f, 0x80; .long " #magic)
+#define MARK(magic)							\
+	do {								\
+		asm volatile(".byte 0x0f, 0x1f, 0x80; .long " #magic);	\
+	} while (0)
 
 #define load(v)		__atomic_load_n(&(v), __ATOMIC_RELAXED)
 #define store(v, n)	__atomic_store_n(&(v), n, __ATOMIC_RELAXED)
