@@ -29,11 +29,16 @@
 #define MAX_JOBS	16
 #define MAX_DEPTH	128
 
-/* A long NOP for the plugin of the emulator to see: tcg-count.c. */
-#define MARK(magic)							\
-	do {								\
-		asm volatile(".byte 0x0f, 0x1f, 0x80; .long " #magic);	\
-	} while (0)
+/* Long NOPs for the plugin of the emulator to see: tcg-count.c. */
+static inline void mark_begin(void)
+{
+	asm volatile(".byte 0x0f, 0x1f, 0x80; .long 0x7a636230");
+}
+
+static inline void mark_end(void)
+{
+	asm volatile(".byte 0x0f, 0x1f, 0x80; .long 0x7a636231");
+}
 
 #define load(v)		__atomic_load_n(&(v), __ATOMIC_RELAXED)
 #define store(v, n)	__atomic_store_n(&(v), n, __ATOMIC_RELAXED)
@@ -307,7 +312,7 @@ static void measure(void)
 	c0 = all_done();
 	take(before);
 	c0 += all_done();
-	MARK(0x7a636230);
+	mark_begin();
 	n0 = all_done();
 	t0 = now_ns();
 	/* What is very slow gets more time, for a count that is not 0 or 1. */
@@ -319,7 +324,7 @@ static void measure(void)
 	}
 	n1 = all_done();
 	t1 = now_ns();
-	MARK(0x7a636231);
+	mark_end();
 	c1 = all_done();
 	take(after);
 	c1 += all_done();
