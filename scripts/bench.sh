@@ -145,7 +145,7 @@ $(matrix)
 END"
 	: >"$out/$1.tsv"
 	: >"$out/$1.info"
-	SOCKETS=yes "$TOP/scripts/vm.sh" -k "$kernel" -t "${TIMEOUT:-5400}" -m "${MEM:-4096}" "$command" |
+	"$TOP/scripts/vm.sh" -k "$kernel" -t "${TIMEOUT:-5400}" -m "${MEM:-4096}" "$command" |
 		while IFS= read -r line; do
 			case $line in
 			'@raw '*) echo "${line#@raw }" >>"$out/$1.tsv" ;;

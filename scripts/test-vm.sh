@@ -25,6 +25,7 @@ machines() { pgrep -f "qemu-system.*file=$work/disk," || :; }
 truncate -s 1M "$work/disk"
 guest "output and exit status are the command's; the project and the disk are there" 3 '^1048576$' \
 	-d "$work/disk" 'cd /project/selftests && blockdev --getsize64 /dev/vdb >&2; exit 3'
+guest "as many CPUs as were asked for" 0 '^3$' -c 3 nproc
 guest "a time limit" 124 'did not end within 3 s' -t 3 -d "$work/disk" 'sleep 1000'
 guest "a panic is shown" 125 'the guest died before the command ended' 'echo c >/proc/sysrq-trigger'
 guest "a splat fails a command that succeeds" 125 'the kernel complained' \

@@ -5,8 +5,6 @@
 # Options default to KERNEL, TIMEOUT, MEM, SMP and DISK. The guest sees the
 # project at /project (read-only), the run's directory at /out, and the disk,
 # if one is given, read-only as /dev/vdb. PLUGIN=file,arguments is for TCG.
-# SOCKETS=yes: each CPU in a socket of its own. A kernel without ACPI finds no
-# others, whatever SMP says.
 # The command's output is ours; the exit status is the command's, or 124 when
 # the time limit was reached, or 125 when the guest died or the kernel
 # complained: the kernel's console is then shown, and kept in the run's
@@ -82,8 +80,9 @@ mkdir "$run/out"
 console=$run/console.log
 
 args=("${accel_args[@]}" -nodefaults -no-user-config -display none -no-reboot
-	-m "$mem" -smp "$cpus${SOCKETS:+,sockets=$cpus}" -kernel "$bzimage"
-	-append "root=/dev/vda rw init=/sbin/guest-init console=ttyS0 panic=-1 oops=panic watchdog_thresh=30 rcupdate.rcu_cpu_stall_timeout=60"
+	# Each CPU in a socket of its own: without ACPI the kernel finds no others.
+	-m "$mem" -smp "$cpus,sockets=$cpus" -kernel "$bzimage"
+	-append "root=/dev/vda rw init=/sbin/guest-init console=ttyS0 panic=-1 oops=panic no_timer_check watchdog_thresh=30 rcupdate.rcu_cpu_stall_timeout=60"
 	-drive "file=$image,if=virtio,format=raw,snapshot=on"
 	-virtfs "local,path=$TOP,mount_tag=project,security_model=none,readonly=on,multidevs=remap"
 	-virtfs "local,path=$run/out,mount_tag=out,security_model=none"
