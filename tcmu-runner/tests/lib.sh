@@ -24,6 +24,7 @@
 #                                CONTROL: zero_copy=1,hw_max_sectors=8192
 #   backstore_delete NAME
 #   attrib NAME FILE             a file of its attrib/ in configfs
+#   uncopied NAME bytes|cmds     what was mapped (tcm_loop) or in place (iSCSI)
 #   loop_lun NAME; iscsi_lun NAME   export it; they leave /dev/sdX in $disk
 #   luns_create FABRICS          many by one run of targetcli: stdin has lines of
 #                                NAME SUBTYPE SIZE CFG CONTROL; FABRICS is one
@@ -231,6 +232,7 @@ attrib() {
 	local dir
 	dir=$(backstore "$1") && cat "$dir/attrib/$2"
 }
+uncopied() { echo $(($(attrib "$1" "zc_mapped_$2") + $(attrib "$1" "zc_inplace_$2"))); }
 
 # Names of a LUN's targets, made from the backstore's.
 naa() { echo "naa.5001405$(printf %s "$1" | md5sum | cut -c 1-9)"; }

@@ -242,7 +242,7 @@ one() {
 	if [ -z "${3:-}" ]; then
 		check "$name: and still after the daemon was killed" killed
 		check "$name: no record is lost" complete
-		check "$name: pages were mapped" test "$(attrib crash zc_mapped_bytes)" -gt 0
+		check "$name: data was not copied" test "$(uncopied crash bytes)" -gt 0
 		start_writers
 		check "$name: records are written again" gets_on 3
 	fi
