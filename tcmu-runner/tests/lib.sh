@@ -112,9 +112,9 @@ goes_on() {
 	local disk before=()
 	for disk; do before+=("$(ios "$disk")"); done
 	for disk; do
-		# Several times the depth of any queue here: not only what was
-		# completed already.
-		wait_for 60 "I/O goes on on $disk" more_ios "$disk" $((before[0] + 100)) || return
+		# More than is in any queue here: not only what was completed
+		# already.
+		wait_for 60 "I/O goes on on $disk" more_ios "$disk" $((before[0] + 40)) || return
 		before=("${before[@]:1}")
 	done
 }
