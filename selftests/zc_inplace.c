@@ -9,6 +9,7 @@
 #include <iscsi/scsi-lowlevel.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define IQN	"iqn.2026-01.org.example:zct"
@@ -230,6 +231,13 @@ FIXTURE_TEARDOWN(zc_inplace)
 	EXPECT_EQ(0, zc_down(z));
 }
 
+static bool data_in_queue(void *arg)
+{
+	int n = 0;
+
+	return !ioctl(*(int *)arg, FIONREAD, &n) && n > 8192;
+}
+
 /* Start a command by hand, and catch it at the handler. */
 #define CATCH(_req, _dir, _buf, _len, _off) ({				\
 	struct tzc_cmd *_c;						\
@@ -320,6 +328,22 @@ TEST_F_TIMEOUT(zc_inplace, nothing_is_copied, 60)
 	EXPECT_EQ(0, c.faults + c.ahead + c.pages + c.unmaps);
 }
 
+/* What the handler has faulted in once, it keeps. */
+TEST_F_TIMEOUT(zc_inplace, handler_keeps_its_mapping, 60)
+{
+	struct rusage before, after;
+	const int rounds = 40;
+	int n;
+
+	for (n = 0; n < 2 * rounds; n++) {
+		if (n == rounds)
+			getrusage(RUSAGE_SELF, &before);
+		ASSERT_EQ(0, xfer(self->i, TZC_READ, self->buf, 64 * KB, T_OFF));
+	}
+	getrusage(RUSAGE_SELF, &after);
+	EXPECT_GT(rounds * 64 * KB / PG / 4, after.ru_minflt - before.ru_minflt);
+}
+
 /* The ring entry is that of a copied command, and in one piece. */
 TEST_F(zc_inplace, one_iovec_in_the_data_area)
 {
@@ -393,6 +417,71 @@ TEST_F_TIMEOUT(zc_inplace, area_is_short, 60)
 	session_down(other);
 }
 
+struct waiting {
+	struct zc *z;
+	struct iscsi_context *other;
+	struct req req;
+	char *buf;
+	bool started;
+};
+
+/* Small commands get blocks until there is one that waits for some. */
+static bool somebody_waits(void *arg)
+{
+	struct waiting *w = arg;
+	struct pollfd pfd = { .fd = iscsi_get_fd(w->other) };
+
+	if (!w->started || w->req.done) {
+		if (w->started)
+			scsi_free_scsi_task(w->req.task);
+		w->started = true;
+		if (start(w->other, &w->req, TZC_WRITE, w->buf, TZC_SECTOR,
+			  T_OFF + 8 * MB))
+			return false;
+	}
+	pfd.events = iscsi_which_events(w->other);
+	poll(&pfd, 1, 10);
+	iscsi_service(w->other, pfd.revents);
+	return zc_count(w->z).inplace_missed;
+}
+
+/* What a fabric gives back, others wait for. */
+TEST_F_TIMEOUT(zc_inplace, blocks_that_others_wait_for, 60)
+{
+	static const size_t held = 1536 * KB, needed = 3 * MB;
+	struct zc *z = &self->z;
+	struct iscsi_context *i;
+	struct req read, write;
+	struct waiting w = { .z = z, .buf = self->buf };
+	int fd;
+
+	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_min_bytes", "1073741824"));
+	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));
+	i = session_up(IQN ":b", 2);
+	w.other = session_up(IQN ":c", 3);
+	ASSERT_NE(NULL, i);
+	ASSERT_NE(NULL, w.other);
+
+	/* The handler is done with it when data arrives, the target isn't. */
+	ASSERT_EQ(0, start(i, &read, TZC_READ, NULL, held, T_OFF));
+	fd = iscsi_get_fd(i);
+	ASSERT_EQ(0, tzc_wait_for(data_in_queue, &fd, SOON));
+
+	zc_count(z);
+	fill(self->buf, needed, 1);
+	ASSERT_EQ(0, start(self->i, &write, TZC_WRITE, self->buf, needed, T_OFF));
+	ASSERT_EQ(0, service(self->i, POLLIN | POLLOUT, somebody_waits, &w));
+	EXPECT_FALSE(write.done);
+
+	session_reset(i);
+	EXPECT_EQ(0, finish(self->i, &write));
+	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, needed, 1));
+	EXPECT_EQ(0, finish(w.other, &w.req));
+	scsi_free_scsi_task(write.task);
+	scsi_free_scsi_task(w.req.task);
+	session_down(w.other);
+}
+
 /* --- connections that break ---------------------------------------- */
 
 /* A debug kernel takes seconds for a session. */
@@ -452,13 +541,6 @@ static bool has_run(const char *p, size_t len, char c, size_t run)
 			return true;
 	}
 	return false;
-}
-
-static bool data_in_queue(void *arg)
-{
-	int n = 0;
-
-	return !ioctl(*(int *)arg, FIONREAD, &n) && n > 8192;
 }
 
 /*

@@ -204,7 +204,7 @@ qcow_create() {
 }
 
 # Commands as arguments give an exit status; several, from stdin, save time.
-tcli() { timeout -k 5 120 "$TARGETCLI" "$@"; }
+tcli() { timeout -k 5 $((120 * slow)) "$TARGETCLI" "$@"; }
 
 # The configfs directory of a backstore.
 backstore() {
@@ -436,7 +436,8 @@ cleanup() {
 	fi
 	[ -z "$resetter" ] || kill $resetter
 	runner_stop || runner_kill || status=1
-	rm -rf "$WORK"
+	# targetcli keeps what "set global" changed.
+	rm -rf "$WORK" ~/.targetcli
 	mkdir -p "$WORK"
 	return $status
 }
