@@ -19,7 +19,7 @@ help:
 #: make vm CMD='...'         run a command in the guest
 #: make shell                a prompt in the guest
 #: make check                the patches and scripts alone, without a guest
-#: make test                 check, then every test on both kernels
+#: make test                 check, then the tests on both kernels (ALL=yes: all)
 #: make test T=name          one selftest, or t_name: one of the whole stack
 #: make demo                 files through a LUN, copied and with zero copy
 #: make bench                tcmu, ublk and the ceilings compared, in 40 minutes
