@@ -32,35 +32,62 @@ if [ -n "$stack" ] && [ -x "$TOP/scripts/tcmu-runner.sh" ]; then
 fi
 [ -d "$BUILD/tcmu-runner/root" ] || stack=
 
-selftests() {
-	(build_selftests) || { not_ok "the selftests do not build"; return; }
-	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"
-	stage "selftests on the $kernel kernel" \
-		"$TOP/scripts/vm.sh" -k "$kernel" -c "${SMP:-$cpus}" -t "${TIMEOUT:-$limit}" \
-		"/project/selftests/run.sh $test"
+# guest KERNEL SUITE FACTOR TEST: that test, or all of the suite
+guest() {
+	local limit cpus
+	# One CPU is what TCG does far better than several.
+	case $1 in
+	plain) limit=1200 cpus=2 ;;
+	debug) limit=2400 cpus=1 ;;
+	esac
+	"$TOP/scripts/vm.sh" -k "$1" -c "${SMP:-$cpus}" -t "${TIMEOUT:-$(($3 * limit))}" \
+		"/project/$2/run.sh $4"
+}
+# follow LOG PID: what this process prints; its status will be in LOG.status
+follow() {
+	tail -n +1 -f --pid="$2" "$1"
+	return "$(cat "$1.status")"
 }
 
+built=()
 for kernel in $kernels; do
 	printf '\n# the %s kernel\n' "$kernel"
-	if ! KERNEL=$kernel "$TOP/scripts/kernel.sh"; then
-		not_ok "the $kernel kernel does not build"
-		continue
-	fi
-	# The debug kernel has one CPU, which TCG does far better than several,
-	# and of the stack what doesn't take an hour more than all the rest.
-	case $kernel in
-	plain) limit=1200 cpus=2 some= ;;
-	debug) limit=2400 cpus=1 some=t_smoke ;;
-	esac
-	[ -z "${ALL:-}$test" ] || some=$test
-	if [[ $test == t_* ]]; then
-		[ -n "$stack" ] || not_ok "there is no tcmu-runner to test"
+	if KERNEL=$kernel "$TOP/scripts/kernel.sh"; then
+		built+=("$kernel")
 	else
-		selftests
+		not_ok "the $kernel kernel does not build"
 	fi
-	[ -z "$stack" ] || stage "the stack on the $kernel kernel" \
-		"$TOP/scripts/vm.sh" -k "$kernel" -c "${SMP:-$cpus}" -t "${TIMEOUT:-$((6 * limit))}" \
-		"/project/tcmu-runner/tests/run.sh $some"
+done
+
+selftests=yes
+case $test in
+t_*)
+	selftests=
+	[ -n "$stack" ] || not_ok "there is no tcmu-runner to test"
+	;;
+*) (build_selftests) || { not_ok "the selftests do not build"; selftests=; } ;;
+esac
+
+# The debug kernel's selftests, with their one CPU, run beside the plain one's
+# tests of the stack.
+log=$BUILD/test-debug.log pid=
+for kernel in "${built[@]}"; do
+	[ -n "$selftests" ] || continue
+	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"
+	if [ "${built[*]}" = 'plain debug' ] && [ "$kernel" = debug ]; then
+		{ guest debug selftests 2 "$test" >"$log" 2>&1; echo $? >"$log.status"; } &
+		pid=$!
+		trap 'pkill -P $pid || :' EXIT
+	else
+		stage "selftests on the $kernel kernel" guest "$kernel" selftests 1 "$test"
+	fi
+done
+for kernel in "${built[@]}"; do
+	# Of the stack, what doesn't take an hour more than all the rest.
+	some=$test
+	[ "$kernel$test${ALL:-}" != debug ] || some=t_smoke
+	[ -z "$pid" ] || [ "$kernel" = plain ] || stage "selftests on the debug kernel" follow "$log" $pid
+	[ -z "$stack" ] || stage "the stack on the $kernel kernel" guest "$kernel" tcmu-runner/tests 6 "$some"
 done
 
 if [ ${#failures[@]} -gt 0 ]; then
