@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Tables, in markdown, and data for charts, from what guest.sh printed:
-#	awk -f report.awk -v charts=DIR counts.tsv clock.tsv
+# Tables, in markdown, and data for charts, from what guest.sh printed; the
+# short of it goes to a file of its own:
+#	awk -f report.awk -v charts=DIR -v short=FILE counts.tsv clock.tsv
 # counts.tsv has the columns of clock.tsv and those of the plugin; it may be
 # empty. All numbers are medians over the rounds.
 
@@ -188,10 +189,10 @@ function per_io(cell, what) { return has(cell, what) ? number(median(cell, what)
 
 function per_byte(cell, what, bs) { return has(cell, what) ? sprintf("%.2f", median(cell, what) / bs) : "-" }
 
-function count_table(config, bs,    who, i, n, cell, ptes) {
-	printf "\n%s, %s:\n\n", config_name(config), size_name(bs)
-	print "| | copied by the kernel | by tcmu | by user space | PTEs set, cleared | page faults | unmaps | full flushes | pages flushed | shootdown IPIs | call IPIs | wakeup IPIs | context switches | kernel instructions | user instructions |"
-	print "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"
+function count_table(config, bs, out,    who, i, n, cell) {
+	printf "\n%s, %s:\n\n", config_name(config), size_name(bs) >out
+	print "| | copied by the kernel | by tcmu | by user space | PTEs set, cleared | page faults | unmaps | full flushes | pages flushed | shootdown IPIs | call IPIs | wakeup IPIs | context switches | kernel instructions | user instructions |" >out
+	print "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|" >out
 	n = split(whos[config], who, FS)
 	for (i = 1; i <= n; i++) {
 		cell = config SUBSEP who[i] SUBSEP bs
@@ -203,13 +204,67 @@ function count_table(config, bs,    who, i, n, cell, ptes) {
 			per_io(cell, "zc_unmaps"), per_io(cell, "tlb_all"), per_io(cell, "tlb_one"), \
 			per_io(cell, "ipi_tlb"), per_io(cell, "ipi_call"), per_io(cell, "ipi_resched"), per_io(cell, "ctxt"), \
 			has(cell, "k_insns") ? thousands(median(cell, "k_insns")) : "-", \
-			has(cell, "u_insns") ? thousands(median(cell, "u_insns")) : "-"
+			has(cell, "u_insns") ? thousands(median(cell, "u_insns")) : "-" >out
+	}
+}
+
+# --- the short of it
+function instructions(cell) { return median(cell, "k_insns") + median(cell, "u_insns") }
+
+# A row: the geometric mean of a's ratio to b, over all configurations with rw.
+function mean_row(name, rw, a, b, what, bss, nr,    i, j, n, sum, part, x, y) {
+	printf "| %s, %s |", rw, name >short
+	for (j = 1; j <= nr; j++) {
+		n = sum = 0
+		for (i = 1; i <= nr_configs; i++) {
+			split(configs[i], part, SUBSEP)
+			x = configs[i] SUBSEP a SUBSEP bss[j]
+			y = configs[i] SUBSEP b SUBSEP bss[j]
+			if (part[5] != rw || !has(x, what) || !has(y, what))
+				continue
+			if (what == "k_insns")
+				sum += log(instructions(x) / instructions(y))
+			else
+				sum += log(median(x, what) / median(y, what))
+			n++
+		}
+		printf " %s |", n ? sprintf("%.2f", exp(sum / n)) : "-" >short
+	}
+	print "" >short
+}
+
+function mean_table(what,    bss, nr, all, i, j, k, n, size, dir, rw) {
+	for (i = 1; i <= nr_configs; i++) {
+		n = split(sizes[configs[i]], size, FS)
+		for (j = 1; j <= n; j++)
+			if (!(size[j] in all)) {
+				all[size[j]]
+				nr++
+				for (k = nr; k > 1 && bss[k - 1] > size[j] + 0; k--)
+					bss[k] = bss[k - 1]
+				bss[k] = size[j] + 0
+			}
+	}
+	printf "\n| |" >short
+	for (j = 1; j <= nr; j++)
+		printf " %s |", size_name(bss[j]) >short
+	printf "\n|---|" >short
+	for (j = 1; j <= nr; j++)
+		printf "--:|" >short
+	print "" >short
+	split("randread randwrite", dir, " ")
+	for (i = 1; i <= 2; i++) {
+		rw = dir[i]
+		mean_row("tcm_loop: mapped / copy", rw, "loop mapped", "loop copy", what, bss, nr)
+		mean_row("iSCSI: mapped / copy", rw, "iscsi mapped", "iscsi copy", what, bss, nr)
+		mean_row("iSCSI: in place / copy", rw, "iscsi inplace", "iscsi copy", what, bss, nr)
+		mean_row("iSCSI: in place / mapped", rw, "iscsi inplace", "iscsi mapped", what, bss, nr)
 	}
 }
 
 # --- from which size on it pays
 # The least size of those measured from which on a is never worse than b.
-function break_even(config, a, b, what, sign,    size, m, j, x, y, from) {
+function break_even(config, a, b, what,    size, m, j, x, y, from) {
 	m = split(sizes[config], size, FS)
 	from = ""
 	for (j = m; j >= 1; j--) {
@@ -217,8 +272,7 @@ function break_even(config, a, b, what, sign,    size, m, j, x, y, from) {
 		y = config SUBSEP b SUBSEP size[j]
 		if (!has(x, what) || !has(y, what))
 			return "-"
-		if (sign * (median(x, what) + (what == "k_insns" ? median(x, "u_insns") : 0)) < \
-		    sign * (median(y, what) + (what == "k_insns" ? median(y, "u_insns") : 0)))
+		if (what == "k_insns" ? instructions(x) > instructions(y) : median(x, what) < median(y, what))
 			break
 		from = size_name(size[j])
 	}
@@ -238,8 +292,8 @@ function break_even_table(    i, j, n, who, part) {
 			if (part[2] != "mapped" && part[2] != "inplace")
 				continue
 			printf "| %s, %s | %s | %s |\n", who_name(who[j]), config_name(configs[i]), \
-				break_even(configs[i], who[j], part[1] " copy", "mibs", 1), \
-				break_even(configs[i], who[j], part[1] " copy", "k_insns", -1)
+				break_even(configs[i], who[j], part[1] " copy", "mibs"), \
+				break_even(configs[i], who[j], part[1] " copy", "k_insns")
 		}
 	}
 }
@@ -292,6 +346,19 @@ END {
 		split(configs[c], part, SUBSEP)
 		n = split(sizes[configs[c]], size, FS)
 		for (s = 1; s <= n; s++)
-			count_table(configs[c], size[s])
+			count_table(configs[c], size[s], "/dev/stdout")
+	}
+
+	print "Throughput, as a ratio: geometric means over all handlers, depths, jobs and threads." >short
+	mean_table("mibs")
+	print "\nInstructions of the kernel and of user space per I/O, in the same way:" >short
+	mean_table("k_insns")
+	print "\nOf some cells what was counted, per I/O. Bytes copied are multiples of its size." >short
+	for (c = 1; c <= nr_configs; c++) {
+		split(configs[c], part, SUBSEP)
+		if (part[1] != "null" || part[2] > 0 || part[3] != 8 || part[4] != 1)
+			continue
+		count_table(configs[c], 65536, short)
+		count_table(configs[c], 1048576, short)
 	}
 }

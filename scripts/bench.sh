@@ -4,7 +4,7 @@
 # then makes tables and charts in build/bench/MODE.
 #   bench.sh full|quick	MODE: all that docs/performance.md has, or some of it
 #   bench.sh report MODE	the tables and charts again, from what was measured
-#   bench.sh quote MODE		put them into docs/performance.md
+#   bench.sh quote MODE		put them into docs/performance.md and docs/performance/
 #   bench.sh cells MODE		what would be measured
 # ROUNDS, LOAD_MS: how often, and for how long. CELLS: a regular expression for
 # those to measure ("null 0 randread"). KERNEL: another kernel's build.
@@ -160,8 +160,16 @@ report() {
 	[ -s "$out/clock.tsv" ] || die "nothing was measured yet; run: make bench${mode/full/}"
 	rm -rf "$out/charts"
 	mkdir -p "$out/charts"
-	awk -f "$TOP/bench/report.awk" -v charts="$out/charts" \
+	{
+		echo "What was measured, and on what:"
+		echo
+		sed 's/^/    /' "$out/host.info"
+		echo
+	} >"$out/short.md"
+	awk -f "$TOP/bench/report.awk" -v charts="$out/charts" -v short="$out/awk.md" \
 		"$out/counts.tsv" "$out/clock.tsv" >"$out/tables.md" || die "no report"
+	cat "$out/awk.md" >>"$out/short.md"
+	rm "$out/awk.md"
 	for chart in "$out/charts/"*.dat; do
 		[ -e "$chart" ] || continue
 		gnuplot -e "data='$chart'; name='${chart%.dat}'" "$TOP/bench/chart.gnuplot" || die "gnuplot failed"
@@ -173,7 +181,8 @@ quote() {
 	local doc=$TOP/docs/performance.md
 	mkdir -p "$TOP/docs/performance"
 	cp "$out/charts/"*.png "$TOP/docs/performance/"
-	awk -v tables="$out/tables.md" '
+	{ sed 's/^/    /' "$out/host.info" && echo && cat "$out/tables.md"; } >"$TOP/docs/performance/tables.md"
+	awk -v tables="$out/short.md" '
 		/<!-- end of make bench -->/ { skip = 0 }
 		!skip
 		/<!-- make bench -->/ { skip = 1; while ((getline line < tables) > 0) print line }' "$doc" >"$doc.tmp"
@@ -212,7 +221,7 @@ measure)
 		say "no instruction counts: $no_plugin"
 	fi
 	report
-	cat "$out/tables.md"
-	say "done in $((SECONDS - start)) s; all of it is in $out"
+	cat "$out/short.md"
+	say "done in $((SECONDS - start)) s; all tables and charts are in $out"
 	;;
 esac
