@@ -436,6 +436,9 @@ cleanup() {
 	fi
 	[ -z "$resetter" ] || kill $resetter
 	runner_stop || runner_kill || status=1
+	# What was written to a disk that was gone is a file where the next one
+	# should be.
+	find /dev -maxdepth 1 -name 'sd*' -type f -delete
 	# targetcli keeps what "set global" changed.
 	rm -rf "$WORK" ~/.targetcli
 	mkdir -p "$WORK"

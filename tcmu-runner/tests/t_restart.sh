@@ -46,7 +46,7 @@ load() {
 				--size=$((16 / slow))m --rw=randwrite --bssplit=4k/60:16k/20:64k/15:256k/5 \
 				--ioengine=libaio --direct=1 --iodepth=16 \
 				--verify=crc32c --verify_fatal=1 --verify_backlog=64 --verify_backlog_batch=32 \
-				--verify_state_save=0 --randseed=$((RANDOM + round)) \
+				--verify_state_save=0 --allow_file_create=0 --randseed=$((RANDOM + round)) \
 				--output="$WORK/fio-$1" || break
 		done 2>"$WORK/fio-$1.err"
 		[ -e "$WORK/stop" ]
