@@ -128,8 +128,8 @@ function thousands(v) {
 	return v >= 1000 ? sprintf("%.*fk", v >= 100000 ? 0 : 1, v / 1000) : sprintf("%.0f", v)
 }
 
-function row_head(config,    s, i, n, size) {
-	n = split(sizes[config], size, FS)
+function table_head(list,    s, i, n, size) {
+	n = split(list, size, FS)
 	s = "| |"
 	for (i = 1; i <= n; i++)
 		s = s " " size_name(size[i]) " |"
@@ -141,7 +141,7 @@ function row_head(config,    s, i, n, size) {
 
 # --- the clock
 function throughput_table(config, what, unit,    who, size, i, j, n, m, cell, v) {
-	printf "\n%s:\n\n%s\n", unit, row_head(config)
+	printf "\n%s:\n\n%s\n", unit, table_head(sizes[config])
 	n = split(whos[config], who, FS)
 	m = split(sizes[config], size, FS)
 	for (i = 1; i <= n; i++) {
@@ -168,7 +168,7 @@ function ratio(config, a, b, bs,    x, y) {
 }
 
 function ratio_table(config,    who, size, i, j, n, m, part) {
-	printf "\nRatio to copying / to ublk -z / to the fabric's ceiling (rd_mcp nullio):\n\n%s\n", row_head(config)
+	printf "\nRatio to copying / to ublk -z / to the fabric's ceiling (rd_mcp nullio):\n\n%s\n", table_head(sizes[config])
 	n = split(whos[config], who, FS)
 	m = split(sizes[config], size, FS)
 	for (i = 1; i <= n; i++) {
@@ -209,7 +209,8 @@ function count_table(config, bs, out,    who, i, n, cell) {
 }
 
 # --- the short of it
-function instructions(cell) { return median(cell, "k_insns") + median(cell, "u_insns") }
+# With the instructions of the kernel come those of user space.
+function amount(cell, what) { return median(cell, what) + (what == "k_insns" ? median(cell, "u_insns") : 0) }
 
 # A row: the geometric mean of a's ratio to b, over all configurations with rw.
 function mean_row(name, rw, a, b, what, bss, nr,    i, j, n, sum, part, x, y) {
@@ -222,10 +223,7 @@ function mean_row(name, rw, a, b, what, bss, nr,    i, j, n, sum, part, x, y) {
 			y = configs[i] SUBSEP b SUBSEP bss[j]
 			if (part[5] != rw || !has(x, what) || !has(y, what))
 				continue
-			if (what == "k_insns")
-				sum += log(instructions(x) / instructions(y))
-			else
-				sum += log(median(x, what) / median(y, what))
+			sum += log(amount(x, what) / amount(y, what))
 			n++
 		}
 		printf " %s |", n ? sprintf("%.2f", exp(sum / n)) : "-" >short
@@ -233,7 +231,7 @@ function mean_row(name, rw, a, b, what, bss, nr,    i, j, n, sum, part, x, y) {
 	print "" >short
 }
 
-function mean_table(what,    bss, nr, all, i, j, k, n, size, dir, rw) {
+function mean_table(what,    bss, nr, all, i, j, k, n, size, list, dir, rw) {
 	for (i = 1; i <= nr_configs; i++) {
 		n = split(sizes[configs[i]], size, FS)
 		for (j = 1; j <= n; j++)
@@ -245,13 +243,10 @@ function mean_table(what,    bss, nr, all, i, j, k, n, size, dir, rw) {
 				bss[k] = size[j] + 0
 			}
 	}
-	printf "\n| |" >short
-	for (j = 1; j <= nr; j++)
-		printf " %s |", size_name(bss[j]) >short
-	printf "\n|---|" >short
-	for (j = 1; j <= nr; j++)
-		printf "--:|" >short
-	print "" >short
+	list = bss[1]
+	for (j = 2; j <= nr; j++)
+		list = list FS bss[j]
+	printf "\n%s\n", table_head(list) >short
 	split("randread randwrite", dir, " ")
 	for (i = 1; i <= 2; i++) {
 		rw = dir[i]
@@ -272,7 +267,7 @@ function break_even(config, a, b, what,    size, m, j, x, y, from) {
 		y = config SUBSEP b SUBSEP size[j]
 		if (!has(x, what) || !has(y, what))
 			return "-"
-		if (what == "k_insns" ? instructions(x) > instructions(y) : median(x, what) < median(y, what))
+		if (what == "k_insns" ? amount(x, what) > amount(y, what) : amount(x, what) < amount(y, what))
 			break
 		from = size_name(size[j])
 	}

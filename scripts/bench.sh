@@ -155,21 +155,17 @@ END"
 		done || die "the guest did not get through (see above)"
 }
 
+host_info() { sed 's/^/    /' "$out/host.info" && echo; }
 report() {
 	local chart
 	[ -s "$out/clock.tsv" ] || die "nothing was measured yet; run: make bench${mode/full/}"
 	rm -rf "$out/charts"
 	mkdir -p "$out/charts"
-	{
-		echo "What was measured, and on what:"
-		echo
-		sed 's/^/    /' "$out/host.info"
-		echo
-	} >"$out/short.md"
 	awk -f "$TOP/bench/report.awk" -v charts="$out/charts" -v short="$out/awk.md" \
-		"$out/counts.tsv" "$out/clock.tsv" >"$out/tables.md" || die "no report"
-	cat "$out/awk.md" >>"$out/short.md"
-	rm "$out/awk.md"
+		"$out/counts.tsv" "$out/clock.tsv" >"$out/awk-tables.md" || die "no report"
+	{ host_info && cat "$out/awk-tables.md"; } >"$out/tables.md"
+	{ echo "What was measured, and on what:" && echo && host_info && cat "$out/awk.md"; } >"$out/short.md"
+	rm "$out/awk.md" "$out/awk-tables.md"
 	for chart in "$out/charts/"*.dat; do
 		[ -e "$chart" ] || continue
 		gnuplot -e "data='$chart'; name='${chart%.dat}'" "$TOP/bench/chart.gnuplot" || die "gnuplot failed"
@@ -181,7 +177,7 @@ quote() {
 	local doc=$TOP/docs/performance.md
 	mkdir -p "$TOP/docs/performance"
 	cp "$out/charts/"*.png "$TOP/docs/performance/"
-	{ sed 's/^/    /' "$out/host.info" && echo && cat "$out/tables.md"; } >"$TOP/docs/performance/tables.md"
+	cp "$out/tables.md" "$TOP/docs/performance/"
 	awk -v tables="$out/short.md" '
 		/<!-- end of make bench -->/ { skip = 0 }
 		!skip

@@ -213,12 +213,10 @@ blocks_are_right() {
 	blocks check
 }
 
-alive() { runner_pid; }
 nothing_left() { [ -z "$(objects)" ]; }
 cleared_dead() {
 	goes_on "${disks[short]}" && runner_kill && tcli clearconfig confirm=True && nothing_left
 }
-short_deleted() { lun_remove short && backstore_delete short; }
 
 check "tcmu-runner starts" runner_start || { plan; exit; }
 # Not by check: that would lose $disks in a subshell.
@@ -248,7 +246,7 @@ check "all disks are busy again" all_go_on
 check "LUNs are removed under load" lun_remove luns
 check "their loads end" loads_end "${!disks[@]}"
 check "backstores are removed" eval 'backstore_delete zc1 && backstore_delete zc0'
-check "the daemon is alive" alive
+check "the daemon is alive" runner_pid
 
 for zero_copy in 1 0; do
 	name="zero_copy=$zero_copy"
