@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Data in place and a bad network: what is sent late, twice, out of order or
+# not at all, acknowledgements too, and then a network that is gone for a while
+# with I/O in flight. The blocks that data is sent from may not be used for
+# other commands before it arrived: fio finds the data it wrote.
+. "$(dirname "$0")/lib.sh"
+
+size=$((48 / slow))
+
+netem() { tc qdisc replace dev lo root netem limit 10000 "$@"; }
+no_netem() { tc qdisc del dev lo root; }
+retransmitted() { awk '$1 == "Tcp:" && n++ { print $13 }' /proc/net/snmp; }
+more_retransmitted() { [ "$(retransmitted)" -ge "$1" ]; }
+
+verified() {
+	fio --eta=never --name=net --filename="$disk" --direct=1 --ioengine=libaio --iodepth=16 \
+		--size=${size}m --rw=randrw --rwmixread=50 --bssplit=4k/40:16k/20:64k/20:256k/10:1m/10 \
+		--verify=crc32c --verify_fatal=1 --verify_backlog=32 --verify_state_save=0
+}
+serve() {
+	truncate -s 64M "$WORK/image" &&
+		backstore_create disk zcfile 64M "$WORK/image" zero_copy=1,hw_max_sectors=8192 &&
+		iscsi_lun disk
+}
+in_place() {
+	grep . "$(backstore disk)"/attrib/zc_*
+	[ "$(attrib disk zc_inplace_bytes)" -ge $((size << 20)) ] && [ "$(attrib disk zc_mapped_bytes)" -eq 0 ]
+}
+
+lossy() {
+	local before
+	before=$(retransmitted)
+	netem delay 2ms 2ms loss 1% duplicate 1% reorder 10% || return
+	verified
+	local status=$?
+	no_netem
+	[ $status -eq 0 ] || return
+	more_retransmitted $((before + 1)) || complain "nothing was lost"
+}
+outage() {
+	local status=0
+	# So that fio isn't done too soon.
+	netem delay 5ms || return
+	{
+		verified
+		echo $? >"$WORK/status"
+	} >"$WORK/fio.out" 2>&1 &
+	goes_on "$disk" && netem loss 100% || return
+	wait_for 60 "data is sent again" more_retransmitted $(($(retransmitted) + 3)) || status=1
+	[ ! -e "$WORK/status" ] || complain "fio didn't need the network" || status=1
+	no_netem
+	wait_for $((120 * slow)) "fio ends" test -s "$WORK/status" || return
+	[ "$(cat "$WORK/status")" = 0 ] || complain "$(cat "$WORK/fio.out")" || return
+	return $status
+}
+
+netem delay 1ms || skip_all "no netem in this kernel"
+no_netem
+check "tcmu-runner starts" runner_start || { plan; exit; }
+if serve; then
+	ok "a disk"
+	check "a network that loses, delays and duplicates" lossy
+	check "a network that is gone for a while" outage
+	check "all of it was in place" in_place
+else
+	not_ok "a disk"
+fi
+no_netem 2>/dev/null
+check "taken down" eval 'lun_remove disk && backstore_delete disk'
+check "tcmu-runner ends" runner_stop
+plan
