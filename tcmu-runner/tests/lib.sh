@@ -36,9 +36,10 @@
 #   lun_remove NAME              undoes loop_lun and iscsi_lun
 #   cleanup                      undoes everything; run.sh calls it, too
 # Helpers:
-#   wait_for SECONDS WHAT COMMAND...
+#   wait_for SECONDS WHAT COMMAND...   SECONDS are for the plain kernel
 #   goes_on DISK...              each completes I/O that it had not before
-#   $slow                        1, or 5 on a debug kernel: divide sizes by it
+#   $slow                        1, or 5 on a debug kernel: divide sizes by it;
+#                                commands have that much more time
 #   $WORK                        a directory for files, emptied by cleanup
 
 export LC_ALL=C
@@ -94,7 +95,7 @@ plan() {
 }
 
 wait_for() {
-	local end=$((SECONDS + $1)) what=$2
+	local end=$((SECONDS + $1 * slow)) what=$2
 	shift 2
 	until "$@"; do
 		[ $SECONDS -lt $end ] || complain "$what: not within the time" || return
@@ -217,7 +218,8 @@ backstore() {
 
 backstore_create() {
 	tcli "/backstores/user:$2" create "name=$1" "size=$3" "cfgstring=$4" \
-		"control=${5:-zero_copy=1,hw_max_sectors=8192}" && backstore "$1" >/dev/null
+		"control=${5:-zero_copy=1,hw_max_sectors=8192}" && backstore "$1" >/dev/null &&
+		{ [ $slow = 1 ] || echo $((30 * slow)) >"$(backstore "$1")/attrib/cmd_time_out"; }
 }
 backstore_delete() {
 	local dir
@@ -244,7 +246,8 @@ find_disk() {
 	local found=($1)
 	[ -d "${found[0]}" ] || return
 	disk=/dev/${found[0]##*/}
-	[ -b "$disk" ] && [ "$(cat "${found[0]}/size")" -gt 0 ]
+	[ -b "$disk" ] && [ "$(cat "${found[0]}/size")" -gt 0 ] || return
+	[ $slow = 1 ] || echo $((30 * slow)) >"${found[0]}/device/timeout"
 }
 
 loop_lun() {
@@ -343,6 +346,7 @@ luns_create() {
 		echo "set global auto_add_default_portal=false auto_add_mapped_luns=true"
 		while read -r name subtype size cfg control; do
 			echo "/backstores/user:$subtype create name=$name size=$size cfgstring=$cfg control=$control"
+			[ $slow = 1 ] || echo "/backstores/user:$subtype/$name set attribute cmd_time_out=$((30 * slow))"
 		done <"$WORK/luns"
 		for fabric in $1; do
 			case $fabric in
@@ -444,3 +448,8 @@ cleanup() {
 	mkdir -p "$WORK"
 	return $status
 }
+
+# A test that has a function of the same name finds out. One has a tcli of its
+# own on purpose.
+mapfile -t functions < <(declare -F | cut -d ' ' -f 3 | grep -vx tcli)
+readonly -f "${functions[@]}"
