@@ -117,7 +117,7 @@ write_script >"$WORK/script"
 put_aside || exit
 trap put_back EXIT
 
-export guide mounted target WORK RUNNER_ROOT mark
+export guide mounted target WORK RUNNER_ROOT mark slow
 for name in over_iscsi attrib_is not_copied io_errors nothing_left claims next_section block_start block_end \
 	say command_failed attrib backstore objects complain wait_for; do
 	export -f "${name?}"
