@@ -526,6 +526,57 @@ TEST_F_TIMEOUT(zc_inplace, blocks_that_others_wait_for, 60)
 	session_down(w.other);
 }
 
+struct pace {
+	struct req *req;
+	uint64_t end;
+};
+
+static bool done_or_late(void *arg)
+{
+	struct pace *p = arg;
+
+	return p->req->done || tzc_now_ms() > p->end;
+}
+
+/* Being tried again, whenever some other command ends, doesn't give it time. */
+TEST_F_TIMEOUT(zc_inplace, waits_no_longer_than_it_may, 120)
+{
+	static const size_t small = 32 * KB, nr = HALF / small;
+	struct zc *z = &self->z;
+	struct tzc_cmd *held[HALF / (32 * KB)];
+	struct req req[HALF / (32 * KB)], big;
+	struct pace p = { .req = &big };
+	size_t n;
+
+	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_in_place", "0"));
+	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_min_bytes", "1073741824"));
+	ASSERT_EQ(0, tzc_attr_set(&z->dev, "qfull_time_out", "1"));
+	tzc_srv_stop(&z->srv);
+	for (n = 0; n < nr; n++)
+		held[n] = CATCH(&req[n], TZC_READ, NULL, small, T_OFF);
+	/* Not before the last of them. */
+	ASSERT_EQ(0, start(self->i, &big, TZC_READ, NULL,
+			   AREA_MB * MB - small / 2, T_OFF));
+	for (n = 0; n < nr - 1; n++) {
+		p.end = tzc_now_ms() + 100;
+		ASSERT_EQ(0, service(self->i, POLLIN | POLLOUT, done_or_late, &p));
+		if (big.done)
+			break;
+		zc_serve(z, held[n]);
+	}
+	EXPECT_TRUE(big.done);
+	EXPECT_EQ(SCSI_STATUS_TASK_SET_FULL, big.status);
+	for (; n < nr; n++)
+		zc_serve(z, held[n]);
+	ASSERT_EQ(0, tzc_srv_start(&z->srv));
+	EXPECT_EQ(0, service(self->i, POLLIN | POLLOUT, is_done, &big));
+	for (n = 0; n < nr; n++) {
+		EXPECT_EQ(0, finish(self->i, &req[n]));
+		scsi_free_scsi_task(req[n].task);
+	}
+	scsi_free_scsi_task(big.task);
+}
+
 /* --- connections that break ---------------------------------------- */
 
 /* A debug kernel takes seconds for a session. */
