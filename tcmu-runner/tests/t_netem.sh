@@ -3,8 +3,9 @@
 #
 # Data in place and a bad network: what is sent late, twice, out of order or
 # not at all, acknowledgements too, and then a network that is gone for a while
-# with I/O in flight. The blocks that data is sent from may not be used for
-# other commands before it arrived: fio finds the data it wrote.
+# with I/O in flight; in frames of 1500 bytes. The blocks that data is sent from
+# may not be used for other commands before it arrived: fio finds the data it
+# wrote.
 . "$(dirname "$0")/lib.sh"
 
 size=$((48 / slow))
@@ -60,6 +61,9 @@ outage() {
 
 netem delay 1ms || skip_all "no netem in this kernel"
 no_netem
+# As most networks have it, and not that of the loopback interface.
+mtu=$(cat /sys/class/net/lo/mtu)
+ip link set lo mtu 1500 || skip_all "no way to set an MTU"
 check "tcmu-runner starts" runner_start || { plan; exit; }
 if serve; then
 	ok "a disk"
@@ -70,6 +74,7 @@ else
 	not_ok "a disk"
 fi
 no_netem 2>/dev/null
+ip link set lo mtu "$mtu"
 check "taken down" eval 'lun_remove disk && backstore_delete disk'
 check "tcmu-runner ends" runner_stop
 plan
