@@ -78,7 +78,7 @@ by_chance='^Reserve6\.(ITNexusLoss|Logout):'
 
 # one_suite ZERO_COPY SUITE: its results, as text
 one_suite() {
-	timeout 120 iscsi-test-cu --dataloss --verbose --test="$2" \
+	timeout $((120 * slow)) iscsi-test-cu --dataloss --verbose --test="$2" \
 		"iscsi://$portal/$(iqn "zc$1")/0" >"$WORK/cu.out$1" 2>&1
 	# 1: something failed
 	[ $? -le 1 ] || echo "$2: did not get there"
@@ -161,7 +161,7 @@ queries() {
 	while read -r line; do
 		echo "--- $line"
 		# shellcheck disable=SC2086
-		timeout 30 $line </dev/null 2>&1 | sed -E 's/c3de[01]/c3deN/g; s/zc[01]/zcN/g' |
+		timeout $((30 * slow)) $line </dev/null 2>&1 | sed -E 's/c3de[01]/c3deN/g; s/zc[01]/zcN/g' |
 			if [[ $line = *--raw* ]]; then od -A d -t x1z; else cat; fi
 		echo "exit status ${PIPESTATUS[0]}"
 	done < <(asked "$1") | sed "s,$1,DISK,"
