@@ -140,8 +140,11 @@ int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o)
 		n += snprintf(buf + n, sizeof(buf) - n,
 			      ",zero_copy_min_bytes=%ld", o->min_bytes);
 	if (o->ring_mb)
-		snprintf(buf + n, sizeof(buf) - n, ",cmd_ring_size_mb=%d",
-			 o->ring_mb);
+		n += snprintf(buf + n, sizeof(buf) - n, ",cmd_ring_size_mb=%d",
+			      o->ring_mb);
+	if (o->blk_pages)
+		snprintf(buf + n, sizeof(buf) - n, ",data_pages_per_blk=%d",
+			 o->blk_pages);
 	snprintf(path, sizeof(path), "%s/control", d->dir);
 	return tzc_write_file(path, "%s", buf);
 }

@@ -47,6 +47,7 @@ struct tzc_opts {
 	long min_bytes;		/* -1: not mentioned in control */
 	int area_mb;
 	int ring_mb;		/* 0: the kernel's default */
+	int blk_pages;		/* pages of a data block; 0: the same */
 	int max_sectors;
 	int time_out;		/* -1: the kernel's default */
 };

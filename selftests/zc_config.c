@@ -69,6 +69,7 @@ TEST_F(zc_config, bad_values_refused)
 	static const char *const controls[] = {
 		"zero_copy=2", "zero_copy=-1", "zero_copy=x",
 		"zero_copy_min_bytes=-1", "zero_copy_min_bytes=x",
+		"data_pages_per_blk=0", "data_pages_per_blk=-1",
 	};
 	static const char *const bad_switch[] = { "2", "-1", "x", "" };
 	static const char *const bad_bytes[] = { "-1", "x", "" };

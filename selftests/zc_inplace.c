@@ -231,6 +231,21 @@ FIXTURE_TEARDOWN(zc_inplace)
 	EXPECT_EQ(0, zc_down(z));
 }
 
+/* Another device. */
+static void up_again(struct __test_metadata *_metadata,
+		     FIXTURE_DATA(zc_inplace) *self, const struct tzc_opts *o)
+{
+	session_reset(self->i);
+	self->i = NULL;
+	target_down();
+	ASSERT_EQ(0, zc_down(&self->z));
+	ASSERT_EQ(0, zc_up(&self->z, o));
+	ASSERT_EQ(0, target_up(&self->z));
+	self->i = session_up(IQN ":a", 1);
+	ASSERT_NE(NULL, self->i);
+	zc_count(&self->z);
+}
+
 static bool data_in_queue(void *arg)
 {
 	int n = 0;
@@ -695,6 +710,70 @@ TEST_F_TIMEOUT(zc_inplace, send_queue_outlives_the_command, 120)
 	session_down(again);
 }
 
+struct drops {
+	struct zc *z;
+	uint64_t nr, wanted;
+};
+
+static bool all_dropped(void *arg)
+{
+	struct drops *d = arg;
+
+	d->nr += zc_count(d->z).inplace_dropped;
+	return d->nr >= d->wanted;
+}
+
+/*
+ * Blocks of three pages, and somebody who has the second page of one and the
+ * first of the next: both are dropped.
+ */
+TEST_F_TIMEOUT(zc_inplace, odd_blocks, 60)
+{
+	struct tzc_opts o = TZC_OPTS_DEFAULT;
+	struct zc *z = &self->z;
+	struct drops d = { .z = z, .wanted = 2 * 3 };
+	struct iovec page;
+	struct tzc_cmd *cmd;
+	char kept[PG];
+	struct req req;
+	int fds[2], n;
+
+	o.area_mb = AREA_MB;
+	o.time_out = 0;
+	o.blk_pages = 3;
+	up_again(_metadata, self, &o);
+	ASSERT_EQ(0, pipe(fds));
+	tzc_srv_stop(&z->srv);
+	fill(z->tgt.mem + T_OFF, 6 * PG, 1);
+	cmd = CATCH(&req, TZC_READ, NULL, 6 * PG, T_OFF);
+	ASSERT_EQ(1, cmd->iov_cnt);
+	page = (struct iovec){ .iov_len = PG };
+	for (n = 1; n <= 3; n += 2) {
+		page.iov_base = (char *)cmd->iov[0].iov_base + n * PG;
+		ASSERT_EQ(PG, vmsplice(fds[1], &page, 1, 0));
+	}
+	zc_serve(z, cmd);
+	EXPECT_EQ(0, finish(self->i, &req));
+	scsi_free_scsi_task(req.task);
+	ASSERT_EQ(0, tzc_srv_start(&z->srv));
+
+	/* The next command acknowledges that one. */
+	ASSERT_EQ(0, xfer(self->i, TZC_WRITE, self->buf, PG, T_OFF + MB));
+	EXPECT_EQ(0, tzc_wait_for(all_dropped, &d, SOON));
+	EXPECT_EQ(2 * 3, d.nr);
+	memset(self->buf, 0x5a, MB);
+	for (n = 0; n < 2 * AREA_MB; n++)
+		ASSERT_EQ(0, xfer(self->i, TZC_WRITE, self->buf, MB,
+				  T_OFF + (2 + n % 4) * MB));
+	for (n = 1; n <= 3; n += 2) {
+		ASSERT_EQ(PG, read(fds[0], kept, PG));
+		EXPECT_EQ(0, memcmp(kept, z->tgt.mem + T_OFF + n * PG, PG))
+			TH_LOG("page %d", n);
+	}
+	close(fds[0]);
+	close(fds[1]);
+}
+
 /* --- commands that end while the handler works on them -------------- */
 
 /* Use all other blocks, so that a block that is free in error is overwritten. */
@@ -756,16 +835,9 @@ TEST_F_TIMEOUT(zc_inplace, time_out, 90)
 
 	fill(self->buf, MB, 1);
 	/* It can't be set while there is a LUN. */
-	session_reset(self->i);
-	self->i = NULL;
-	target_down();
-	ASSERT_EQ(0, zc_down(z));
 	o.area_mb = AREA_MB;
 	o.time_out = 3;
-	ASSERT_EQ(0, zc_up(z, &o));
-	ASSERT_EQ(0, target_up(z));
-	self->i = session_up(IQN ":a", 1);
-	ASSERT_NE(NULL, self->i);
+	up_again(_metadata, self, &o);
 
 	tzc_srv_stop(&z->srv);
 	cmd = CATCH(&req, TZC_WRITE, self->buf, MB, T_OFF);

@@ -149,7 +149,7 @@ static __maybe_unused ssize_t sg_rw_ms(int fd, enum tzc_dir dir, void *buf,
 		dir == TZC_READ ? 0x28 : 0x2a, 0, lba >> 24, lba >> 16,
 		lba >> 8, lba, 0, nr >> 8, nr, 0,
 	};
-	int resid, ret;
+	int resid = 0, ret;
 
 	ret = sg_cmd(fd, cdb, sizeof(cdb), dir, buf, len, timeout_ms, &resid);
 	return ret ?: (ssize_t)(len - resid);
