@@ -653,16 +653,16 @@ static bool has_run(const char *p, size_t len, char c, size_t run)
 	return false;
 }
 
-/*
- * The target closes a connection, as another one takes over its session. What
- * is in the send queue still goes to the initiator, who takes it: it must be
- * what was read, and not what the blocks are used for afterwards.
- */
 static bool dropped(void *arg)
 {
 	return zc_count(arg).inplace_dropped;
 }
 
+/*
+ * The target closes a connection, as another one takes over its session. What
+ * is in the send queue still goes to the initiator, who takes it: it must be
+ * what was read, and not what the blocks are used for afterwards.
+ */
 TEST_F_TIMEOUT(zc_inplace, send_queue_outlives_the_command, 120)
 {
 	struct zc *z = &self->z;
