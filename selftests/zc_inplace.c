@@ -114,11 +114,11 @@ static void session_down(struct iscsi_context *i)
 	iscsi_destroy_context(i);
 }
 
-/* Do what there is to do for these events, until cond() or SOON. */
-static int service(struct iscsi_context *i, short events, bool (*cond)(void *),
-		   void *arg)
+/* Do what there is to do for these events, until cond() or for so long. */
+static int service_ms(struct iscsi_context *i, short events,
+		      bool (*cond)(void *), void *arg, int ms)
 {
-	uint64_t end = tzc_now_ms() + SOON;
+	uint64_t end = tzc_now_ms() + ms;
 
 	while (!cond(arg)) {
 		struct pollfd pfd = {
@@ -133,6 +133,12 @@ static int service(struct iscsi_context *i, short events, bool (*cond)(void *),
 			return -EIO;
 	}
 	return 0;
+}
+
+static int service(struct iscsi_context *i, short events, bool (*cond)(void *),
+		   void *arg)
+{
+	return service_ms(i, events, cond, arg, SOON);
 }
 
 static bool is_done(void *arg)
@@ -541,51 +547,38 @@ TEST_F_TIMEOUT(zc_inplace, blocks_that_others_wait_for, 60)
 	session_down(w.other);
 }
 
-struct pace {
-	struct req *req;
-	uint64_t end;
-};
-
-static bool done_or_late(void *arg)
-{
-	struct pace *p = arg;
-
-	return p->req->done || tzc_now_ms() > p->end;
-}
-
 /* Being tried again, whenever some other command ends, doesn't give it time. */
 TEST_F_TIMEOUT(zc_inplace, waits_no_longer_than_it_may, 120)
 {
-	static const size_t small = 32 * KB, nr = HALF / small;
+	enum { SMALL = 32 * KB, NR = HALF / SMALL };
 	struct zc *z = &self->z;
-	struct tzc_cmd *held[HALF / (32 * KB)];
-	struct req req[HALF / (32 * KB)], big;
-	struct pace p = { .req = &big };
-	size_t n;
+	struct tzc_cmd *held[NR];
+	struct req req[NR], big;
+	int n, ret;
 
 	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_in_place", "0"));
 	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_min_bytes", "1073741824"));
 	ASSERT_EQ(0, tzc_attr_set(&z->dev, "qfull_time_out", "1"));
 	tzc_srv_stop(&z->srv);
-	for (n = 0; n < nr; n++)
-		held[n] = CATCH(&req[n], TZC_READ, NULL, small, T_OFF);
+	for (n = 0; n < NR; n++)
+		held[n] = CATCH(&req[n], TZC_READ, NULL, SMALL, T_OFF);
 	/* Not before the last of them. */
 	ASSERT_EQ(0, start(self->i, &big, TZC_READ, NULL,
-			   AREA_MB * MB - small / 2, T_OFF));
-	for (n = 0; n < nr - 1; n++) {
-		p.end = tzc_now_ms() + 100;
-		ASSERT_EQ(0, service(self->i, POLLIN | POLLOUT, done_or_late, &p));
-		if (big.done)
+			   AREA_MB * MB - SMALL / 2, T_OFF));
+	for (n = 0; n < NR - 1; n++) {
+		ret = service_ms(self->i, POLLIN | POLLOUT, is_done, &big, 100);
+		if (!ret)
 			break;
+		ASSERT_EQ(-ETIMEDOUT, ret);
 		zc_serve(z, held[n]);
 	}
 	EXPECT_TRUE(big.done);
 	EXPECT_EQ(SCSI_STATUS_TASK_SET_FULL, big.status);
-	for (; n < nr; n++)
+	for (; n < NR; n++)
 		zc_serve(z, held[n]);
 	ASSERT_EQ(0, tzc_srv_start(&z->srv));
 	EXPECT_EQ(0, service(self->i, POLLIN | POLLOUT, is_done, &big));
-	for (n = 0; n < nr; n++) {
+	for (n = 0; n < NR; n++) {
 		EXPECT_EQ(0, finish(self->i, &req[n]));
 		scsi_free_scsi_task(req[n].task);
 	}
@@ -653,9 +646,28 @@ static bool has_run(const char *p, size_t len, char c, size_t run)
 	return false;
 }
 
-static bool dropped(void *arg)
+struct drops {
+	struct zc *z;
+	uint64_t nr, wanted;	/* pages */
+};
+
+static bool all_dropped(void *arg)
 {
-	return zc_count(arg).inplace_dropped;
+	struct drops *d = arg;
+
+	d->nr += zc_count(d->z).inplace_dropped;
+	return d->nr >= d->wanted;
+}
+
+/* All that fabrics may have is used for something else. */
+static int use_half(struct iscsi_context *i, char *buf)
+{
+	int n, ret = 0;
+
+	memset(buf, 0x5a, MB);
+	for (n = 0; n < 2 * AREA_MB && !ret; n++)
+		ret = xfer(i, TZC_WRITE, buf, MB, T_OFF + (2 + n % 4) * MB);
+	return ret;
 }
 
 /*
@@ -666,12 +678,13 @@ static bool dropped(void *arg)
 TEST_F_TIMEOUT(zc_inplace, send_queue_outlives_the_command, 120)
 {
 	struct zc *z = &self->z;
+	struct drops d = { .z = z, .wanted = 1 };
 	struct iscsi_context *i, *again;
 	static char in[4 * MB];
 	size_t got = 0;
 	struct req req;
 	ssize_t ret;
-	int fd, n;
+	int fd;
 
 	memset(z->tgt.mem + T_OFF, 0xa5, MB);
 	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));
@@ -684,18 +697,12 @@ TEST_F_TIMEOUT(zc_inplace, send_queue_outlives_the_command, 120)
 
 	again = session_up(IQN ":b", 2);
 	ASSERT_NE(NULL, again);
-	/*
-	 * All that fabrics may have is used for something else, while the
-	 * network has its grace period, and after it.
-	 */
-	memset(self->buf, 0x5a, MB);
-	for (n = 0; n < 4 * AREA_MB; n++) {
-		if (n == 2 * AREA_MB)
-			EXPECT_EQ(0, tzc_wait_for(dropped, z, SOON))
-				TH_LOG("the connection was gone before its data");
-		ASSERT_EQ(0, xfer(again, TZC_WRITE, self->buf, MB,
-				  T_OFF + (2 + n % 4) * MB));
+	/* While the network has its grace period, and after it. */
+	ASSERT_EQ(0, use_half(again, self->buf));
+	EXPECT_EQ(0, tzc_wait_for(all_dropped, &d, SOON)) {
+		TH_LOG("the connection was gone before its data");
 	}
+	ASSERT_EQ(0, use_half(again, self->buf));
 
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	while (got < sizeof(in) &&
@@ -708,19 +715,6 @@ TEST_F_TIMEOUT(zc_inplace, send_queue_outlives_the_command, 120)
 	iscsi_destroy_context(i);
 	EXPECT_EQ(0, wait_all_free(again, z));
 	session_down(again);
-}
-
-struct drops {
-	struct zc *z;
-	uint64_t nr, wanted;
-};
-
-static bool all_dropped(void *arg)
-{
-	struct drops *d = arg;
-
-	d->nr += zc_count(d->z).inplace_dropped;
-	return d->nr >= d->wanted;
 }
 
 /*
@@ -761,10 +755,7 @@ TEST_F_TIMEOUT(zc_inplace, odd_blocks, 60)
 	ASSERT_EQ(0, xfer(self->i, TZC_WRITE, self->buf, PG, T_OFF + MB));
 	EXPECT_EQ(0, tzc_wait_for(all_dropped, &d, SOON));
 	EXPECT_EQ(2 * 3, d.nr);
-	memset(self->buf, 0x5a, MB);
-	for (n = 0; n < 2 * AREA_MB; n++)
-		ASSERT_EQ(0, xfer(self->i, TZC_WRITE, self->buf, MB,
-				  T_OFF + (2 + n % 4) * MB));
+	ASSERT_EQ(0, use_half(self->i, self->buf));
 	for (n = 1; n <= 3; n += 2) {
 		ASSERT_EQ(PG, read(fds[0], kept, PG));
 		EXPECT_EQ(0, memcmp(kept, z->tgt.mem + T_OFF + n * PG, PG))

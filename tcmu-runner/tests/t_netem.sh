@@ -21,7 +21,9 @@ verified() {
 		--verify=crc32c --verify_fatal=1 --verify_backlog=32 --verify_state_save=0
 }
 serve() {
-	truncate -s 64M "$WORK/image" &&
+	# As most networks have it, and not that of the loopback interface.
+	ip link set lo mtu 1500 &&
+		truncate -s 64M "$WORK/image" &&
 		backstore_create disk zcfile 64M "$WORK/image" zero_copy=1,hw_max_sectors=8192 &&
 		iscsi_lun disk
 }
@@ -61,9 +63,7 @@ outage() {
 
 netem delay 1ms || skip_all "no netem in this kernel"
 no_netem
-# As most networks have it, and not that of the loopback interface.
 mtu=$(cat /sys/class/net/lo/mtu)
-ip link set lo mtu 1500 || skip_all "no way to set an MTU"
 check "tcmu-runner starts" runner_start || { plan; exit; }
 if serve; then
 	ok "a disk"
