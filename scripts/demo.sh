@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Serve LUNs with tcmu-runner over tcm_loop and iSCSI, with zero copy off and
 # on, copy part of the kernel tree to each and back, and compare. The guest's
-# part of this is tcmu-runner/demo-guest.sh. Needs the kernel, the guest image
+# part of this is scripts/demo-guest.sh. Needs the kernel, the guest image
 # and tcmu-runner (make demo sees to that).
 . "$(dirname "$0")/lib.sh"
 
@@ -28,5 +28,5 @@ fi
 
 say "starting the guest"
 start=$SECONDS
-"$TOP/scripts/vm.sh" -k plain -t "${TIMEOUT:-900}" -d "$data" /project/tcmu-runner/demo-guest.sh
+"$TOP/scripts/vm.sh" -k plain -t "${TIMEOUT:-900}" -d "$data" /project/scripts/demo-guest.sh
 say "done in $((SECONDS - start)) s"

@@ -87,7 +87,7 @@ for kernel in "${built[@]}"; do
 	some=$test
 	[ "$kernel$test${ALL:-}" != debug ] || some=t_smoke
 	[ -z "$pid" ] || [ "$kernel" = plain ] || stage "selftests on the debug kernel" follow "$log" $pid
-	[ -z "$stack" ] || stage "the stack on the $kernel kernel" guest "$kernel" tcmu-runner/tests 6 "$some"
+	[ -z "$stack" ] || stage "the stack on the $kernel kernel" guest "$kernel" tests 6 "$some"
 done
 
 if [ ${#failures[@]} -gt 0 ]; then

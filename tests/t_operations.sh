@@ -6,7 +6,7 @@
 # After each section, what it claims is looked at. GUIDE=FILE is another one.
 . "$(dirname "$0")/lib.sh"
 
-guide=${GUIDE:-$here/../../docs/operations.md}
+guide=${GUIDE:-$here/../docs/operations.md}
 mounted=/mnt/disk0
 
 # --- in the guide's shell ------------------------------------------------

@@ -15,7 +15,7 @@
 
 node=/backstores/user:qcow
 control=zero_copy=1,zero_copy_min_bytes=16384,hw_max_sectors=8192,max_data_area_mb=64,cmd_ring_size_mb=4
-rtslib=${RTSLIB_ROOT:-$(cd "$here/../.." && pwd)/build/rtslib-fb}
+rtslib=${RTSLIB_ROOT:-$(cd "$here/.." && pwd)/build/rtslib-fb}
 session=
 
 # One targetcli for many commands, as starting it takes seconds. An error is

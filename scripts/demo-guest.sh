@@ -6,7 +6,7 @@
 # mapped, and, where a fabric has no memory of its own, with data in place.
 # Real files are copied to each, read back and compared.
 # SRC_DEV is a disk with an ext4 file system that holds the files.
-. "$(dirname "$0")/tests/lib.sh"
+. "$(dirname "$0")/../tests/lib.sh"
 
 set -u
 SRC_DEV=${SRC_DEV:-/dev/vdb}

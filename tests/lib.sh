@@ -44,7 +44,7 @@
 
 export LC_ALL=C
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-RUNNER_ROOT=${RUNNER_ROOT:-$(cd "$here/../.." && pwd)/build/tcmu-runner/root}
+RUNNER_ROOT=${RUNNER_ROOT:-$(cd "$here/.." && pwd)/build/tcmu-runner/root}
 TARGETCLI=${TARGETCLI:-targetcli}
 # Not a tmpfs: the qcow handler needs FALLOC_FL_ZERO_RANGE.
 WORK=/var/tmp/tcmu-tests
