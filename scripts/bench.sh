@@ -10,6 +10,7 @@
 # those to measure ("null 0 randread"). KERNEL: another kernel's build.
 # Needs the bench kernel and the guest image (make bench sees to that).
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debian.sh"
 
 mode=${1:-full} what=measure
 case $mode in
@@ -81,16 +82,10 @@ fi
 liburing() {
 	local dir=$CACHE/liburing
 	compgen -G "$dir/usr/lib/*/liburing.a" >/dev/null && return
-	say "downloading liburing of $SUITE"
-	(
-		rm -rf "$dir" && mkdir -p "$dir" && cd "$dir" || exit
-		private_apt "$SUITE" || die "cannot reach the archive for liburing"
-		apt-get download -q liburing-dev >log 2>&1 || {
-			sed -n 's/^[EW]: */  /p' log >&2
-			die "the download of liburing-dev failed"
-		}
-		dpkg-deb -x liburing-dev_*.deb . && rm liburing-dev_*.deb
-	) || exit
+	rm -rf "$dir"
+	debian_download deb "$SUITE" "$dir" liburing-dev || exit
+	dpkg-deb -x "$dir"/liburing-dev_*.deb "$dir" || die "liburing-dev could not be unpacked; run it again"
+	rm "$dir"/liburing-dev_*.deb
 }
 build_programs() {
 	local source=$SRC/tools/testing/selftests/ublk headers=$BUILD/usr/include file

@@ -3,6 +3,7 @@
 # checkout. From the distribution's archive, or from KERNEL_TARBALL=file.
 # With KDIR=tree there is nothing to fetch.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debian.sh"
 
 package=linux-source-$KVERSION
 suite=$SUITE-backports
@@ -30,31 +31,15 @@ rm -rf "$work" "$SRC"
 
 # Leaves the package's path in $deb.
 download() {
-	local found version mirror
 	for deb in "$downloads/$package"_*.deb; do
 		if sealed "$deb"; then say "using $deb"; return; fi
 		[ ! -e "$deb" ] || say "$(basename "$deb") in the cache is damaged, fetching it again"
 		rm -f "$deb" "$deb".*
 	done
 	need_space "$downloads" 400 "the download"
-	mirror=$(debian_mirror)
-	say "looking for $package in $suite at $mirror"
-	private_apt "$suite" ||
-		die "cannot reach $mirror; with no network, give KERNEL_TARBALL=linux-$KVERSION.tar.xz or KDIR=tree"
-	found=$(apt-cache madison "$package" | awk '{ print $3; exit }')
-	[ -n "$found" ] ||
-		die "no $package in $suite at $mirror (any $KVERSION.x would do); give KERNEL_TARBALL=linux-$KVERSION.tar.xz or KDIR=tree"
-	version=$found
-	say "downloading $package $version"
-	# apt checks it against the signed index before giving it its name.
-	rm -rf "$downloads/partial"
-	mkdir -p "$downloads/partial"
-	(cd "$downloads/partial" && apt-get download -q "$package=$version") ||
-		die "the download of $package $version failed"
-	deb=$(echo "$downloads/partial/"*.deb)
-	mv "$deb" "$downloads/"
-	rmdir "$downloads/partial"
-	deb=$downloads/$(basename "$deb")
+	HINT="give KERNEL_TARBALL=linux-$KVERSION.tar.xz or KDIR=tree" \
+		debian_download deb "$suite" "$downloads" "$package" || exit
+	deb=$(echo "$downloads/$package"_*.deb)
 	seal "$deb"
 }
 

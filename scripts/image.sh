@@ -3,6 +3,7 @@
 # hash of what it is made from. Prints its path as the last line of output
 # with --path.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debian.sh"
 
 packages=(e2fsprogs fio iproute2 kmod procps sg3-utils strace util-linux
 	dbus targetcli-fb python3-dbus tcmu-runner open-iscsi libiscsi-bin xfsprogs
@@ -37,19 +38,7 @@ work=$(mktemp -d)
 trap 'as_root rm -rf "$work" "$image.tmp"' EXIT
 chmod 755 "$work"
 
-# In a subshell: mmdebstrap has an apt state of its own.
-(
-	mkdir "$work/sid" && cd "$work/sid" || exit
-	private_apt sid || die "cannot reach $mirror for the guest image's targetcli"
-	for package in "${sid_packages[@]}"; do
-		[ -n "$(apt-cache madison "$package")" ] || die "no $package in sid at $mirror"
-	done
-	apt-get download -q "${sid_packages[@]}" >log 2>&1 || {
-		sed -n 's/^[EW]: */  /p' log >&2
-		die "the download of ${sid_packages[*]} failed"
-	}
-) || exit
-
+debian_download deb sid "$work/sid" "${sid_packages[@]}"
 say "making the guest image: Debian $SUITE from $mirror"
 as_root mmdebstrap --variant=minbase --include="${packages[*]}" \
 	--setup-hook="mkdir -p \$1/usr/share/doc" "${excluded[@]/#/--dpkgopt=path-exclude=}" \

@@ -92,52 +92,6 @@ as_root() {
 	else die "needs root or sudo for: $*"; fi
 }
 
-# The archive this machine already uses, not its security mirror.
-debian_mirror() {
-	local uri
-	if [ -n "${DEBIAN_MIRROR:-}" ]; then echo "$DEBIAN_MIRROR"; return; fi
-	command -v apt-get >/dev/null ||
-		die "no apt here to take a Debian mirror from; set DEBIAN_MIRROR"
-	# Without package lists apt cannot say whose an archive is: go by its name.
-	# shellcheck disable=SC2016
-	uri=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-		awk '$1 == "Debian" && $2 == "main" && !/security/ { print $3; exit }')
-	# shellcheck disable=SC2016
-	[ -n "$uri" ] || uri=$(apt-get indextargets --format '$(COMPONENT) $(REPO_URI)' |
-		awk '/main/ && /debian/ && !/security/ { print $NF; exit }')
-	[ -n "$uri" ] ||
-		die "this machine's apt knows no Debian archive; set DEBIAN_MIRROR"
-	echo "$uri"
-}
-
-# private_apt SUITE [TYPE]: has apt use a state of our own, with the index of
-# that suite alone, so that neither the system's sources nor its lists change.
-# TYPE is deb or deb-src. Fails, with apt's complaints shown, if there is no
-# index to be had. In a subshell if something else needs the system's apt.
-private_apt() {
-	local suite=$1 type=${2:-deb} mirror state
-	local keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-	state=$CACHE/apt/$suite-$type
-	[ -f "$keyring" ] || die "$keyring is missing; run: make deps"
-	mirror=$(debian_mirror) || exit
-	mkdir -p "$state/lists/partial" "$state/cache/archives/partial" || die "cannot create $state"
-	echo "$type [signed-by=$keyring] $mirror $suite main" >"$state/sources.list"
-	cat >"$state/apt.conf" <<-END
-		Dir::State::Lists "$state/lists";
-		Dir::Cache "$state/cache";
-		Dir::Etc::sourcelist "$state/sources.list";
-		Dir::Etc::sourceparts "/dev/null";
-		Acquire::Languages "none";
-		Acquire::Retries "2";
-		APT::Sandbox::User "";
-		APT::Update::Error-Mode "any";
-	END
-	export APT_CONFIG=$state/apt.conf
-	apt-get update -q >"$state/log" 2>&1 && return
-	sed -n 's/^[EW]: */  /p' "$state/log" >&2
-	return 1
-}
-
 # kmake FLAVOUR TARGETS...: the kernel's make for one of our object trees.
 # Paths below BUILD are made relative for ccache, and what differs from one
 # build to the next is pinned, so that another clone finds everything there.

@@ -2,6 +2,7 @@
 # Make rtslib with its series, out of trixie's package and of sid's, for the
 # guest: build/rtslib-fb/trixie and build/rtslib-fb/sid, each a PYTHONPATH.
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debian.sh"
 
 package=python3-rtslib-fb
 downloads=$CACHE/rtslib-fb
@@ -25,27 +26,11 @@ for tool in quilt dpkg-deb; do need $tool; done
 
 # download SUITE: leaves the path of its package in $deb
 download() {
-	local partial=$downloads/$1.partial
 	for deb in "$downloads/$1/"*.deb; do
 		[ ! -e "$deb" ] || { say "using $(basename "$deb")"; return; }
 	done
 	need_space "$downloads" 10 "the download"
-	rm -rf "$partial"
-	mkdir -p "$partial"
-	# In a subshell: each suite has an apt state of its own. apt checks the
-	# package against the signed index.
-	(
-		private_apt "$1" || die "cannot reach the archive for $package of $1"
-		cd "$partial" || exit
-		say "downloading $package of $1"
-		apt-get download -q "$package" >log 2>&1 || {
-			sed -n 's/^[EW]: */  /p' log >&2
-			die "the download of $package of $1 failed"
-		}
-		rm log
-	) || exit
-	rm -rf "${downloads:?}/$1"
-	mv "$partial" "$downloads/$1"
+	debian_download deb "$1" "$downloads/$1" "$package" || exit
 	deb=$(echo "$downloads/$1/"*.deb)
 }
 

@@ -4,6 +4,7 @@
 #   tcmu-runner.sh		build it, unless that was done already
 #   tcmu-runner.sh prefixes	see that every prefix of the series builds
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/debian.sh"
 . "$(dirname "$0")/results.sh"
 
 version=1.5.4
@@ -34,30 +35,13 @@ for tool in quilt cmake dpkg-source gdbus-codegen; do need $tool; done
 
 # Leaves the path of the source package's description in $dsc.
 download() {
-	local found
 	for dsc in "$downloads/${package}_$version"-*.dsc; do
 		[ ! -e "$dsc" ] || { say "using $(basename "$dsc")"; return; }
 	done
 	need_space "$downloads" 10 "the download"
-	private_apt "$SUITE" deb-src ||
-		die "cannot reach the archive for the source of $package"
-	found=$(apt-cache madison "$package" | awk -v v="$version" 'index($3, v "-") == 1 { print $3; exit }')
-	[ -n "$found" ] || die "no source of $package $version in $SUITE; the series is for that version"
-	say "downloading the source of $package $found"
-	rm -rf "$downloads/partial"
-	mkdir -p "$downloads/partial"
-	# apt checks it against the signed index.
-	(cd "$downloads/partial" && apt-get source -q --download-only "$package=$found" >log 2>&1) || {
-		sed -n 's/^[EW]: */  /p' "$downloads/partial/log" >&2
-		die "the download of the source of $package $found failed"
-	}
-	rm "$downloads/partial/log"
-	# The description comes last: it says that the rest is there.
-	dsc=$(echo "$downloads/partial/"*.dsc)
-	find "$downloads/partial" -type f ! -name '*.dsc' -exec mv -t "$downloads" {} +
-	mv "$dsc" "$downloads"
-	rmdir "$downloads/partial"
-	dsc=$downloads/$(basename "$dsc")
+	HINT="the series is for that version" \
+		debian_download deb-src "$SUITE" "$downloads" "$package=$version-" || exit
+	dsc=$(echo "$downloads/${package}_$version"-*.dsc)
 }
 
 # unpack DIR: the source with Debian's patches and ours linked, none applied
