@@ -7,32 +7,24 @@
 # A cell is: FABRIC CONTENDER TARGET THREADS randread|randwrite BYTES DEPTH JOBS
 # Prints progress, and lines for the host to keep: "@raw" and "@info".
 # LOAD_MS, WARM_MS: how long a run is, and its warm-up.
+. "$(dirname "$0")/../tests/lib.sh"
+
 set -u
-export LC_ALL=C
 bin=$1 rounds=$2
-core=/sys/kernel/config/target/core
-loopback=/sys/kernel/config/target/loopback
-iqn=iqn.2026-01.org.example:bench
-tpg=/sys/kernel/config/target/iscsi/$iqn/tpgt_1
+core=$target/core
+tpg=$target/iscsi/$(iqn bench)/tpgt_1
 size=$((64 << 20))
 huge=/dev/huge
 start=$SECONDS
-declare -A disk=() attribs=()
+declare -A disks=() attribs=()
 
 say() { echo "bench: $*"; }
 die() {
 	echo "bench: $*" >&2
 	exit 1
 }
-# wait_for SECONDS COMMAND...
-wait_for() {
-	local limit=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $limit ] || die "this did not come true: $*"
-		sleep 0.1
-	done
-}
+# bounded SECONDS COMMAND...: or it is over
+bounded() { wait_for "$1" "${*:2}" "${@:2}" || exit; }
 
 # --- the devices
 # tcmu NAME TARGET ZERO_COPY THREADS: and its LUN of tcm_loop
@@ -41,9 +33,9 @@ tcmu() {
 	# cmd_time_out: a run on a slow machine is not to be cut.
 	"$bin/tcmu_handler" --name "$1" --target "$2" --zero-copy "$3" --threads "$4" \
 		--size $size --min-bytes 4096 --area-mb 128 --time-out 0 >"$log" 2>&1 &
-	wait_for 60 grep -q . "$log"
-	read -r _ "disk[loop.$1]" _ < <(cat "$log")
-	[[ ${disk[loop.$1]} = /dev/* ]] || die "$1: $(cat "$log")"
+	bounded 60 grep -q . "$log"
+	read -r _ "disks[loop.$1]" _ < <(cat "$log")
+	[[ ${disks[loop.$1]} = /dev/* ]] || die "$1: $(cat "$log")"
 	attribs[$1]=$core/user_0/$1/attrib
 	add_iscsi_lun "$1" "$core/user_0/$1"
 }
@@ -57,56 +49,39 @@ add_iscsi_lun() {
 	luns=$((luns + 1))
 }
 
-block_of() {
-	local found=("/sys/class/scsi_device/$1/device/block/"*)
-	[ -b "/dev/${found[0]##*/}" ] && echo "/dev/${found[0]##*/}"
-}
-has_block() { [ -n "$(block_of "$1")" ]; }
-
 # The target core's own memory, which is not even read: what the fabric costs.
 ramdisk() {
-	local wwn=naa.6001405000000001 address
+	local tpg
+	tpg=$target/loopback/$(naa rd)/tpgt_1
 	mkdir -p "$core/rd_mcp_0/rd"
 	echo "rd_pages=$((size / 4096)),rd_nullio=1" >"$core/rd_mcp_0/rd/control"
 	echo 1 >"$core/rd_mcp_0/rd/enable"
-	mkdir -p "$loopback/$wwn/tpgt_1"
-	echo naa.6001405100000001 >"$loopback/$wwn/tpgt_1/nexus"
-	mkdir "$loopback/$wwn/tpgt_1/lun/lun_0"
-	ln -s "$core/rd_mcp_0/rd" "$loopback/$wwn/tpgt_1/lun/lun_0/bench"
-	address=$(cat "$loopback/$wwn/tpgt_1/address"):0
-	wait_for 30 has_block "$address"
-	disk[loop.rd]=$(block_of "$address")
+	mkdir -p "$tpg"
+	naa initiator >"$tpg/nexus"
+	mkdir "$tpg/lun/lun_0"
+	ln -s "$core/rd_mcp_0/rd" "$tpg/lun/lun_0/bench"
+	bounded 30 scsi_disk loop rd 0
+	disks[loop.rd]=$disk
 	add_iscsi_lun rd "$core/rd_mcp_0/rd"
 }
 
 # Both ends as they come, but for the initiator's queue, which is to be longer
 # than the longest one here.
 iscsi_target() {
-	mkdir -p "$tpg/np/127.0.0.1:3260"
+	mkdir -p "$tpg/np/$portal"
 	for setting in authentication=0 generate_node_acls=1 demo_mode_write_protect=0 cache_dynamic_acls=1; do
 		echo "${setting#*=}" >"$tpg/attrib/${setting%=*}"
 	done
 }
-iscsi_disk() {
-	local session address
-	for session in /sys/class/iscsi_session/session*; do
-		address=$(echo "$session/device/target"*/*:"$1")
-		[ -d "$address" ] && block_of "${address##*/}" && return
-	done
-	return 1
-}
-iscsi_login() {
+# The LUNs are in the session once there is a connection.
+iscsi_disks() {
 	local name
 	echo 1 >"$tpg/enable"
 	sed -i 's/^node.session.queue_depth.*/node.session.queue_depth = 128/' /etc/iscsi/iscsid.conf
-	iscsid || die "iscsid does not start"
-	wait_for 20 grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
-	{ iscsiadm -m discovery -t sendtargets -p 127.0.0.1 &&
-		iscsiadm -m node -T $iqn --login; } >/run/iscsi.log 2>&1 ||
-		die "no iSCSI session: $(cat /run/iscsi.log)"
+	iscsi_login bench || die "no iSCSI session"
 	for name in "${!lun_of[@]}"; do
-		wait_for 60 iscsi_disk "${lun_of[$name]}" >/dev/null
-		disk[iscsi.$name]=$(iscsi_disk "${lun_of[$name]}")
+		bounded 60 scsi_disk iscsi bench "${lun_of[$name]}"
+		disks[iscsi.$name]=$disk
 	done
 }
 
@@ -116,8 +91,8 @@ ublk() {
 	shift 3
 	"$bin/kublk" add -t null -n "$id" -q "$queues" -d 128 "$@" >"/run/$name.log" 2>&1 ||
 		die "kublk $*: $(cat "/run/$name.log")"
-	wait_for 20 test -b "/dev/ublkb$id"
-	disk[$name]=/dev/ublkb$id
+	bounded 20 test -b "/dev/ublkb$id"
+	disks[$name]=/dev/ublkb$id
 }
 
 # One request of the benchmark is one of the device, where that can be.
@@ -129,20 +104,20 @@ set_queue() {
 }
 
 make_devices() {
-	local target threads name id=0
+	local handler threads name id=0
 
 	iscsi_target
 	say "the devices of rd_mcp and tcmu"
 	ramdisk
-	for target in $targets; do
+	for handler in $handlers; do
 		for threads in $thread_counts; do
-			tcmu "$target$threads-copy" "$target" 0 "$threads"
-			tcmu "$target$threads-zc" "$target" 1 "$threads"
+			tcmu "$handler$threads-copy" "$handler" 0 "$threads"
+			tcmu "$handler$threads-zc" "$handler" 1 "$threads"
 		done
 	done
 	say "the iSCSI session"
-	iscsi_login
-	disk[null_blk]=/dev/nullb0
+	iscsi_disks
+	disks[null_blk]=/dev/nullb0
 	if [ -e /dev/ublk-control ] && [ -x "$bin/kublk" ]; then
 		say "the devices of ublk"
 		echo 72 >/proc/sys/vm/nr_hugepages
@@ -158,10 +133,10 @@ make_devices() {
 			ublk "ublk$threads-shmem_zc" $((id++)) $name --shmem_zc --htlb $huge/buffers
 		done
 	fi
-	for name in "${disk[@]}"; do set_queue "$name"; done
+	for name in "${disks[@]}"; do set_queue "$name"; done
 	# Memory that the first one to touch it would have to wait for.
-	for name in "${!disk[@]}"; do
-		[[ $name != loop.ram* ]] || dd if=/dev/zero of="${disk[$name]}" bs=1M count=$((size >> 20)) oflag=direct status=none ||
+	for name in "${!disks[@]}"; do
+		[[ $name != loop.ram* ]] || dd if=/dev/zero of="${disks[$name]}" bs=1M count=$((size >> 20)) oflag=direct status=none ||
 			die "$name can't be written"
 	done
 }
@@ -170,8 +145,8 @@ make_devices() {
 describe() {
 	local name queue
 	echo "kernel $(uname -r), $(nproc) CPUs, $(awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo) MiB"
-	for name in "${!disk[@]}"; do
-		queue=/sys/block/${disk[$name]#/dev/}/queue
+	for name in "${!disks[@]}"; do
+		queue=/sys/block/${disks[$name]#/dev/}/queue
 		echo "$name max_sectors_kb $(cat "$queue/max_sectors_kb") max_segments $(cat "$queue/max_segments") max_segment_size $(cat "$queue/max_segment_size")"
 	done | sort
 }
@@ -180,14 +155,14 @@ describe() {
 # CONTENDER=copy|mapped|inplace|rd|... of FABRIC: leaves $device, and $zc, the
 # tcmu device, if it is one. Fails if the kernel doesn't have it.
 choose() {
-	local fabric=$1 contender=$2 target=$3 threads=$4
+	local fabric=$1 contender=$2 handler=$3 threads=$4
 	zc='' device='' extra=()
 	case $fabric.$contender in
-	loop.rd | iscsi.rd) device=${disk[$fabric.rd]} ;;
-	loop.copy | iscsi.copy) zc=$target$threads-copy ;;
-	loop.mapped) zc=$target$threads-zc ;;
+	loop.rd | iscsi.rd) device=${disks[$fabric.rd]} ;;
+	loop.copy | iscsi.copy) zc=$handler$threads-copy ;;
+	loop.mapped) zc=$handler$threads-zc ;;
 	iscsi.mapped | iscsi.inplace)
-		zc=$target$threads-zc
+		zc=$handler$threads-zc
 		if [ -e "${attribs[$zc]}/zero_copy_in_place" ]; then
 			case $contender in
 			mapped) echo 0 ;;
@@ -198,12 +173,12 @@ choose() {
 		fi
 		;;
 	ublk.*)
-		device=${disk[ublk$threads-$contender]:-}
+		device=${disks[ublk$threads-$contender]:-}
 		[ "$contender" != shmem_zc ] || extra=(-m "$huge/buffers")
 		;;
-	none.null_blk) device=${disk[null_blk]} ;;
+	none.null_blk) device=${disks[null_blk]} ;;
 	esac
-	[ -z "$zc" ] || { device=${disk[$fabric.$zc]} extra=(-a "${attribs[$zc]}"); }
+	[ -z "$zc" ] || { device=${disks[$fabric.$zc]} extra=(-a "${attribs[$zc]}"); }
 	[ -n "$device" ]
 }
 
@@ -231,7 +206,7 @@ progress() {
 
 declare -A missing=()
 mapfile -t cells
-targets=$(printf '%s\n' "${cells[@]}" | awk '$2 != "rd" && ($1 == "loop" || $1 == "iscsi") { print $3 }' | sort -u)
+handlers=$(printf '%s\n' "${cells[@]}" | awk '$2 != "rd" && ($1 == "loop" || $1 == "iscsi") { print $3 }' | sort -u)
 thread_counts=$(printf '%s\n' "${cells[@]}" | awk '{ print $4 }' | sort -un)
 make_devices
 describe | sed 's/^/@info /'

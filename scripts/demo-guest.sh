@@ -15,7 +15,8 @@ src=$WORK/src lun=$WORK/lun
 row='%-9s %-9s %9s %11s %9s %11s %7s %8s %8s %9s\n'
 # shellcheck disable=SC2054 # the commas are part of the values
 declare -A control=([off]=zero_copy=0 [mapped]=zero_copy=1,zero_copy_in_place=0 [inplace]=zero_copy=1)
-runs=(tcm_loop-off tcm_loop-mapped iscsi-off iscsi-mapped iscsi-inplace)
+declare -A fabrics=([loop]=tcm_loop [iscsi]=iSCSI)
+runs=(loop-off loop-mapped iscsi-off iscsi-mapped iscsi-inplace)
 failed=0
 
 die() {
@@ -44,43 +45,18 @@ mib() { awk -v v="$1" 'BEGIN { printf "%.0f", v / 1048576 }'; }
 # Everything at once: starting targetcli takes seconds.
 configure() {
 	local name
-	echo "set global auto_add_default_portal=false auto_save_on_exit=false"
 	for name in "${runs[@]}"; do
 		echo "/backstores/user:zcfile create name=$name size=$SIZE cfgstring=$WORK/$name control=${control[${name#*-}]},hw_max_sectors=8192"
-		case $name in
-		tcm_loop-*)
-			echo "/loopback create $(naa "$name")"
-			echo "/loopback/$(naa "$name")/luns create /backstores/user:zcfile/$name"
-			;;
-		iscsi-*)
-			echo "/iscsi create $(iqn "$name")"
-			echo "/iscsi/$(iqn "$name")/tpg1/portals create ${portal%:*} ${portal#*:}"
-			echo "/iscsi/$(iqn "$name")/tpg1/luns create /backstores/user:zcfile/$name"
-			echo "/iscsi/$(iqn "$name")/tpg1/acls create $initiator"
-			;;
-		esac
+		"say_${name%-*}" "$name" "user:zcfile/$name"
 	done
 }
 
-log_in() {
-	start_iscsid && iscsiadm -m discovery -t sendtargets -p "$portal" &&
-		iscsiadm -m node --login
-}
-
-# Leaves the LUN's device in $disk.
-wait_for_disk() {
-	case $1 in
-	tcm_loop-*) wait_for 30 "a disk over tcm_loop" find_disk "/sys/class/scsi_device/$(
-		cat "$target/loopback/$(naa "$1")/tpgt_1/address"):0/device/block/*" ;;
-	iscsi-*) wait_for 30 "a disk over iSCSI" iscsi_session_disk "$(iqn "$1")" ;;
-	esac
-}
-
 one_row() {
-	local name=$1 fabric=${1%-*} how=${1#*-} t0 t1 t2 t3 mapped in_place uncopied missed file what ptes
+	local name=$1 fabric=${fabrics[${1%-*}]} how=${1#*-} t0 t1 t2 t3 mapped in_place uncopied missed file what ptes
 	local -A count=()
 
-	wait_for_disk "$name" || die "no disk for $name"
+	[ "${name%-*}" = loop ] || iscsi_login "$name" || die "can't log in to $name"
+	wait_for 30 "a disk for $name" scsi_disk "${name%-*}" "$name" 0 || die "no disk for $name"
 	mkfs.ext4 -q -F -E lazy_itable_init=0,lazy_journal_init=0 "$disk" || die "mkfs failed"
 	mount "$disk" "$lun" || die "can't mount the disk"
 	echo 3 >/proc/sys/vm/drop_caches
@@ -148,13 +124,12 @@ runner_start || die "no tcmu-runner"
 (cd "$WORK" && truncate -s "$SIZE" "${runs[@]}")
 configure >"$WORK/commands"
 tcli <"$WORK/commands" >"$WORK/targetcli.out" 2>&1
-log_in >"$WORK/iscsiadm.out" 2>&1 || die "can't log in"
 
 # shellcheck disable=SC2059
 printf "$row" fabric "zero copy" commands "MiB mapped" "in place" "MiB copied" faults flushes \
 	"write s" "verify s" >"$WORK/table"
 for run in "${runs[@]}"; do
-	echo "${run%-*}, zero copy ${run#*-}: copy, sync, drop caches, read and compare ..."
+	echo "${fabrics[${run%-*}]}, zero copy ${run#*-}: copy, sync, drop caches, read and compare ..."
 	one_row "$run"
 done
 echo

@@ -31,6 +31,9 @@
 #                                word, "loop iscsi" gives each LUN two disks
 #   lun_disk FABRIC NAME         leaves the disk of one of these in $disk
 #   lun_sg FABRIC NAME           the same with its /dev/sgX, in $sg
+#   scsi_disk FABRIC TARGET N    leaves the disk of any target's LUN N in $disk
+#   say_loop, say_iscsi TARGET BACKSTORE...   a target, as lines for tcli
+#   iscsi_login TARGET
 #   no_news DEVICE               has had its unit attentions: for sg_* commands
 #   iscsi_logout NAME
 #   lun_remove NAME              undoes loop_lun and iscsi_lun
@@ -240,29 +243,52 @@ uncopied() { echo $(($(attrib "$1" "zc_mapped_$2") + $(attrib "$1" "zc_inplace_$
 naa() { echo "naa.5001405$(printf %s "$1" | md5sum | cut -c 1-9)"; }
 iqn() { echo "iqn.2026-01.org.example:$1"; }
 
-# find_disk GLOB: leaves the only block device that matches in $disk.
-find_disk() {
-	# shellcheck disable=SC2206
-	local found=($1)
+# scsi_lun FABRIC TARGET N: leaves the directory of the target's LUN N, as the
+# initiator has it in /sys/class/scsi_device, in $lun.
+scsi_lun() {
+	local session
+	lun=
+	case $1 in
+	loop) lun=/sys/class/scsi_device/$(cat "$target/loopback/$(naa "$2")/tpgt_1/address"):$3 ;;
+	iscsi)
+		for session in /sys/class/iscsi_session/session*; do
+			[ "$(cat "$session/targetname" 2>/dev/null)" = "$(iqn "$2")" ] || continue
+			lun=$(echo "$session"/device/target*/*:"$3"/scsi_device/*)
+		done
+		;;
+	esac
+	[ -d "$lun" ]
+}
+# The same; leaves its block device in $disk.
+scsi_disk() {
+	local found
+	scsi_lun "$@" || return
+	found=("$lun/device/block/"*)
 	[ -d "${found[0]}" ] || return
 	disk=/dev/${found[0]##*/}
 	[ -b "$disk" ] && [ "$(cat "${found[0]}/size")" -gt 0 ] || return
 	[ $slow = 1 ] || echo $((30 * slow)) >"${found[0]}/device/timeout"
 }
 
-loop_lun() {
-	local wwn address
+# say_loop TARGET BACKSTORE..., say_iscsi TARGET BACKSTORE...: what targetcli is
+# told to make a target of these, LUNs 0, 1 and so on. For iSCSI with the
+# authentication that targetcli chooses: an ACL for our initiator.
+say_loop() {
+	local wwn
 	wwn=$(naa "$1")
-	tcli >"$WORK/targetcli.out" 2>&1 <<-END
-		/loopback create $wwn
-		/loopback/$wwn/luns create /backstores/user:$(subtype "$(backstore "$1")")/$1
-	END
-	# host:bus:target
-	address=$(cat "$target/loopback/$wwn/tpgt_1/address") &&
-		wait_for 30 "a disk for $1 over tcm_loop" \
-			find_disk "/sys/class/scsi_device/$address:0/device/block/*" && return
-	cat "$WORK/targetcli.out" >&2
-	return 1
+	shift
+	echo "/loopback create $wwn"
+	printf "/loopback/$wwn/luns create /backstores/%s\n" "$@"
+}
+say_iscsi() {
+	local iqn
+	iqn=$(iqn "$1")
+	shift
+	echo "set global auto_add_default_portal=false auto_add_mapped_luns=true"
+	echo "/iscsi create $iqn"
+	echo "/iscsi/$iqn/tpg1/portals create ${portal%:*} ${portal#*:}"
+	printf "/iscsi/$iqn/tpg1/luns create /backstores/%s\n" "$@"
+	echo "/iscsi/$iqn/tpg1/acls create $initiator"
 }
 
 start_iscsid() {
@@ -270,31 +296,27 @@ start_iscsid() {
 	wait_for 20 "iscsid answers" grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
 }
 
-iscsi_session_disk() {
-	local session
-	for session in /sys/class/iscsi_session/session*; do
-		[ "$(cat "$session/targetname" 2>/dev/null)" = "$1" ] || continue
-		find_disk "$session/device/target*/*:0/block/*" && return
-	done
+# iscsi_login TARGET
+iscsi_login() {
+	start_iscsid && { iscsiadm -m discovery -t sendtargets -p "$portal" &&
+		iscsiadm -m node -T "$(iqn "$1")" -p "$portal" --login; } >"$WORK/iscsiadm.out" 2>&1 && return
+	cat "$WORK/iscsiadm.out" >&2
 	return 1
 }
 
-# The authentication that targetcli chooses: an ACL for our initiator.
+# The path of a backstore for targetcli.
+store() { echo "user:$(subtype "$(backstore "$1")")/$1"; }
+
+loop_lun() {
+	say_loop "$1" "$(store "$1")" | tcli >"$WORK/targetcli.out" 2>&1
+	wait_for 30 "a disk for $1 over tcm_loop" scsi_disk loop "$1" 0 && return
+	cat "$WORK/targetcli.out" >&2
+	return 1
+}
 iscsi_lun() {
-	local iqn
-	iqn=$(iqn "$1")
-	start_iscsid || return
-	tcli >"$WORK/targetcli.out" 2>&1 <<-END
-		set global auto_add_default_portal=false
-		/iscsi create $iqn
-		/iscsi/$iqn/tpg1/portals create ${portal%:*} ${portal#*:}
-		/iscsi/$iqn/tpg1/luns create /backstores/user:$(subtype "$(backstore "$1")")/$1
-		/iscsi/$iqn/tpg1/acls create $initiator
-	END
-	{ iscsiadm -m discovery -t sendtargets -p "$portal" &&
-		iscsiadm -m node -T "$iqn" -p "$portal" --login; } >"$WORK/iscsiadm.out" 2>&1 &&
-		wait_for 30 "a disk for $1 over iSCSI" iscsi_session_disk "$iqn" && return
-	cat "$WORK/targetcli.out" "$WORK/iscsiadm.out" >&2
+	say_iscsi "$1" "$(store "$1")" | tcli >"$WORK/targetcli.out" 2>&1
+	iscsi_login "$1" && wait_for 30 "a disk for $1 over iSCSI" scsi_disk iscsi "$1" 0 && return
+	cat "$WORK/targetcli.out" >&2
 	return 1
 }
 
@@ -339,63 +361,33 @@ give_up_io() {
 
 # All are LUNs of the same two targets, in the order of the list.
 luns_create() {
-	local wwn iqn fabric name subtype size cfg control rest n=0
-	wwn=$(naa luns) iqn=$(iqn luns)
+	local fabric name subtype size cfg control rest n=0 stores=()
 	cat >"$WORK/luns"
 	{
-		echo "set global auto_add_default_portal=false auto_add_mapped_luns=true"
 		while read -r name subtype size cfg control; do
+			stores+=("user:$subtype/$name")
 			echo "/backstores/user:$subtype create name=$name size=$size cfgstring=$cfg control=$control"
 			[ $slow = 1 ] || echo "/backstores/user:$subtype/$name set attribute cmd_time_out=$((30 * slow))"
 		done <"$WORK/luns"
-		for fabric in $1; do
-			case $fabric in
-			loop)
-				echo "/loopback create $wwn"
-				sed "s,\([^ ]*\) \([^ ]*\) .*,/loopback/$wwn/luns create /backstores/user:\2/\1," "$WORK/luns"
-				;;
-			iscsi)
-				echo "/iscsi create $iqn"
-				echo "/iscsi/$iqn/tpg1/portals create ${portal%:*} ${portal#*:}"
-				sed "s,\([^ ]*\) \([^ ]*\) .*,/iscsi/$iqn/tpg1/luns create /backstores/user:\2/\1," "$WORK/luns"
-				echo "/iscsi/$iqn/tpg1/acls create $initiator"
-				;;
-			esac
-		done
+		for fabric in $1; do "say_$fabric" luns "${stores[@]}"; done
 	} | tcli >"$WORK/targetcli.out" 2>&1
 	while read -r name rest; do
 		backstore "$name" >/dev/null || n=1
 	done <"$WORK/luns"
-	if [[ $1 = *iscsi* ]]; then
-		{ start_iscsid && iscsiadm -m discovery -t sendtargets -p "$portal" &&
-			iscsiadm -m node -T "$iqn" -p "$portal" --login; } >"$WORK/iscsiadm.out" 2>&1 || {
-			n=1
-			cat "$WORK/iscsiadm.out" >&2
-		}
-	fi
+	[[ $1 != *iscsi* ]] || iscsi_login luns || n=1
 	[ $n = 0 ] || cat "$WORK/targetcli.out" >&2
 	return $n
 }
 
-# lun_address FABRIC NAME: leaves its directory in /sys/class/scsi_device in $lun
-lun_address() {
-	local n session
-	n=$(grep -n "^$2 " "$WORK/luns") || return
-	n=$((${n%%:*} - 1))
-	if [ "$1" = loop ]; then
-		lun=/sys/class/scsi_device/$(cat "$target/loopback/$(naa luns)/tpgt_1/address"):$n
-	else
-		for session in /sys/class/iscsi_session/session*; do
-			[ "$(cat "$session/targetname" 2>/dev/null)" = "$(iqn luns)" ] || continue
-			lun=$(echo "$session"/device/target*/*:"$n"/scsi_device/*)
-		done
-	fi
-	[ -d "$lun" ]
+# its_lun COMMAND FABRIC NAME: with the number that it has in the list
+its_lun() {
+	local n
+	n=$(grep -n "^$3 " "$WORK/luns") || return
+	"$1" "$2" luns $((${n%%:*} - 1))
 }
-lun_disk_is_there() { lun_address "$1" "$2" && find_disk "$lun/device/block/*"; }
-lun_disk() { wait_for 30 "a disk for $2 over $1" lun_disk_is_there "$1" "$2"; }
+lun_disk() { wait_for 30 "a disk for $2 over $1" its_lun scsi_disk "$1" "$2"; }
 lun_sg_is_there() {
-	lun_address "$1" "$2" || return
+	its_lun scsi_lun "$1" "$2" || return
 	sg=$(echo "$lun"/device/scsi_generic/*)
 	sg=/dev/${sg##*/}
 	[ -c "$sg" ]

@@ -25,27 +25,19 @@ suites=("${suites[@]/#/SCSI.}" iSCSI.iSCSIcmdsn iSCSI.iSCSIdatasn
 
 # The disks over tcm_loop are left in $disks.
 serve() {
-	local zero_copy wwn iqn address
+	local zero_copy
 	disks=()
 	for zero_copy in 0 1; do
-		wwn=$(naa zc$zero_copy) iqn=$(iqn zc$zero_copy)
 		# With names as similar as can be: several pages are made from them.
-		cat <<-END
-			set global auto_add_default_portal=false
-			/backstores/user:zcfile create name=zc$zero_copy size=64M cfgstring=$WORK/zc$zero_copy control=zero_copy=$zero_copy,zero_copy_min_bytes=4096,hw_max_sectors=8192 wwn=27117ffc-626e-476b-ae92-ae5bc44c3de$zero_copy
-			/iscsi create $iqn
-			/iscsi/$iqn/tpg1/portals create ${portal%:*} ${portal#*:}
-			/iscsi/$iqn/tpg1/luns create /backstores/user:zcfile/zc$zero_copy
-			/iscsi/$iqn/tpg1 set attribute authentication=0 demo_mode_write_protect=0 generate_node_acls=1 cache_dynamic_acls=1
-			/loopback create $wwn
-			/loopback/$wwn/luns create /backstores/user:zcfile/zc$zero_copy
-		END
+		echo "/backstores/user:zcfile create name=zc$zero_copy size=64M cfgstring=$WORK/zc$zero_copy control=zero_copy=$zero_copy,zero_copy_min_bytes=4096,hw_max_sectors=8192 wwn=27117ffc-626e-476b-ae92-ae5bc44c3de$zero_copy"
+		say_iscsi zc$zero_copy user:zcfile/zc$zero_copy
+		echo "/iscsi/$(iqn zc$zero_copy)/tpg1 set attribute authentication=0 demo_mode_write_protect=0 generate_node_acls=1 cache_dynamic_acls=1"
+		say_loop zc$zero_copy user:zcfile/zc$zero_copy
 	done >"$WORK/targetcli.in"
 	truncate -s 64M "$WORK/zc0" "$WORK/zc1"
 	tcli <"$WORK/targetcli.in" >"$WORK/targetcli.out" 2>&1
 	for zero_copy in 0 1; do
-		address=$(cat "$target/loopback/$(naa zc$zero_copy)/tpgt_1/address")
-		if ! wait_for 30 "a disk" find_disk "/sys/class/scsi_device/$address:0/device/block/*" ||
+		if ! wait_for 30 "a disk" scsi_disk loop zc$zero_copy 0 ||
 			! [ -d "$target/iscsi/$(iqn zc$zero_copy)/tpgt_1/lun/lun_0" ]; then
 			cat "$WORK/targetcli.out"
 			return 1

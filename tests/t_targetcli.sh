@@ -145,13 +145,8 @@ saved_control() {
 		grep ',zero_copy=1,' <<<"$values" | grep -q ',cmd_ring_size_mb=4,' &&
 		grep -v zero_copy <<<"$values" | grep -q ',cmd_ring_size_mb=8,'
 }
-loop_disk() {
-	local address
-	address=$(cat "$target/loopback/$(naa disk)/tpgt_1/address") &&
-		find_disk "/sys/class/scsi_device/$address:0/device/block/*"
-}
 reads_in_place() {
-	wait_for 30 "the disk is back" loop_disk || return
+	wait_for 30 "the disk is back" scsi_disk loop disk 0 || return
 	dd if="$disk" bs=1M count=1 iflag=direct status=none | cmp - "$WORK/data" || return
 	[ "$(attrib disk zc_mapped_bytes)" -ge 1048576 ] ||
 		complain "$(attrib disk zc_mapped_bytes) bytes were mapped"
