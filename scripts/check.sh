@@ -16,7 +16,6 @@ obj=$check/obj
 known=$CACHE/check
 mkdir -p "$known"
 find "$known" -mtime +7 -delete
-start=$SECONDS
 
 # The series as it is now, whatever happens to it in the meantime.
 now=$check/now
@@ -194,6 +193,7 @@ while read -r file; do
 	shellcheck -x "$file" >"$check/details" 2>&1 || :
 	result "shellcheck ${file#"$TOP/"}" "$check/details"
 done < <(shells)
+lap "our shell"
 
 stage "bad inputs" "$TOP/scripts/test-pipeline.sh"
 stage "checkpatch" "$TOP/scripts/checkpatch-wrapper.sh"
@@ -204,8 +204,11 @@ if [ "$count" -gt 0 ]; then
 	printf '\n# the series, patch by patch\n'
 	# In the order of the patches: every file is compiled as rarely as possible.
 	analyse 0
+	lap "W=1, sparse, coccinelle and kernel-doc, before the series"
 	build_prefixes
+	lap "the series, patch by patch"
 	analyse "$count"
+	lap "W=1, sparse, coccinelle and kernel-doc, after the series"
 	before=$(hash_of 0) after=$(hash_of "$count")
 	for tool in sparse coccinelle kernel-doc; do
 		# A file that is new may say nothing at all; comm keeps that simple.
@@ -217,7 +220,8 @@ if [ "$count" -gt 0 ]; then
 	[ "$at" -lt 0 ] || echo "$base" >"$check/copied"
 fi
 
-printf '\n# check took %d s\n' $((SECONDS - start))
+printf '\n# minutes:seconds of check\n'
+laps
 if [ ${#failures[@]} -gt 0 ]; then
 	printf '# failed: %s\n' "${failures[@]}"
 fi

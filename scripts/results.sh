@@ -4,6 +4,7 @@
 
 passed=0 failed=0 skipped=0
 failures=()
+durations=() lap_at=$SECONDS elapsed=0
 
 ok() { passed=$((passed + 1)); echo "ok - $1"; }
 skip() { skipped=$((skipped + 1)); echo "ok - $1 # SKIP $2"; }
@@ -16,6 +17,23 @@ not_ok() {
 }
 # result NAME FILE: it is well if there is nothing in FILE
 result() { if [ -s "$2" ]; then not_ok "$1" "$2"; else ok "$1"; fi; }
+
+# lap NAME [SECONDS]: what has run since the last lap, or for SECONDS before
+# this script did. beside NAME SECONDS: what ran at the same time as others.
+lap() {
+	local seconds=${2:-$((SECONDS - lap_at))}
+	durations+=("$seconds $1")
+	elapsed=$((elapsed + seconds))
+	[ -n "${2:-}" ] || lap_at=$SECONDS
+}
+beside() { durations+=("$2 ($1)"); }
+# As a table, for what comes at the end.
+laps() {
+	local line
+	for line in "${durations[@]}" "$elapsed in all"; do
+		printf '#  %4d:%02d  %s\n' $((${line%% *} / 60)) $((${line%% *} % 60)) "${line#* }"
+	done
+}
 
 # stage NAME COMMAND...: shows what another such script prints, but adds its
 # totals to ours. A script that fails with no failed result counts as one.
@@ -41,6 +59,7 @@ stage() {
 	elif [ $status != 0 ] && [ "$f" = 0 ]; then
 		not_ok "$name failed, see above (exit status $status)"
 	fi
+	lap "$name"
 }
 
 totals() {

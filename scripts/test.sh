@@ -21,7 +21,10 @@ both) kernels='plain debug' ;;
 esac
 unset KERNEL
 
-start=$SECONDS
+# What make has done for this, of all that takes time.
+if [ "$(ps -o comm= -p $PPID)" = make ]; then
+	lap "source, series, guest image, tcmu-runner" "$(($(ps -o etimes= -p $PPID)))"
+fi
 [ -n "$test" ] || stage check "$TOP/scripts/check.sh"
 
 # The tests of the whole stack: tcmu-runner, targetcli, both fabrics.
@@ -57,6 +60,7 @@ for kernel in $kernels; do
 	else
 		not_ok "the $kernel kernel does not build"
 	fi
+	lap "building the $kernel kernel"
 done
 
 selftests=yes
@@ -75,7 +79,11 @@ for kernel in "${built[@]}"; do
 	[ -n "$selftests" ] || continue
 	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"
 	if [ "${built[*]}" = 'plain debug' ] && [ "$kernel" = debug ]; then
-		{ guest debug selftests 2 "$test" >"$log" 2>&1; echo $? >"$log.status"; } &
+		{
+			guest debug selftests 2 "$test" >"$log" 2>&1
+			echo $? >"$log.status"
+			echo $((SECONDS - lap_at)) >"$log.took"
+		} &
 		pid=$!
 		trap 'pkill -P $pid || :' EXIT
 	else
@@ -86,7 +94,10 @@ for kernel in "${built[@]}"; do
 	# Of the stack, what doesn't take an hour more than all the rest.
 	some=$test
 	[ "$kernel$test${ALL:-}" != debug ] || some=t_smoke
-	[ -z "$pid" ] || [ "$kernel" = plain ] || stage "selftests on the debug kernel" follow "$log" $pid
+	[ -z "$pid" ] || [ "$kernel" = plain ] || {
+		stage "selftests on the debug kernel, after the rest" follow "$log" $pid
+		beside "all of them, most of it beside the stack" "$(cat "$log.took" 2>/dev/null || echo 0)"
+	}
 	[ -z "$stack" ] || stage "the stack on the $kernel kernel" guest "$kernel" tests 6 "$some"
 done
 
@@ -94,5 +105,6 @@ if [ ${#failures[@]} -gt 0 ]; then
 	printf '\n# failed:\n'
 	printf '#   %s\n' "${failures[@]}"
 fi
-printf '\n# %d min %d s\n' $(((SECONDS - start) / 60)) $(((SECONDS - start) % 60))
+printf '\n# minutes:seconds\n'
+laps
 totals
