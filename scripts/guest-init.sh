@@ -22,21 +22,16 @@ hostname guest
 ip link set lo up
 
 # What the daemons of the target stack expect of a system that has booted; none
-# is started here. All their drivers are built in.
+# is started here.
 mkdir -p /run/dbus /run/lock/iscsi /etc/iscsi /etc/target /var/target /mnt
 # Whoever looks for tcmu-runner on the bus would start Debian's by this file.
 rm -f /usr/share/dbus-1/system-services/org.kernel.TCMUService1.service
 tr -d - </proc/sys/kernel/random/uuid >/etc/machine-id
-# tcmu-runner and targetcli load modules; say which of them the kernel has.
-modules=/lib/modules/$(uname -r)
-mkdir -p "$modules"
-: >"$modules/modules.order"
-printf 'kernel/%s.ko\n' drivers/uio/uio drivers/target/target_core_{mod,user} \
-	drivers/target/loopback/tcm_loop drivers/target/iscsi/iscsi_target_mod \
-	drivers/scsi/{scsi_transport_iscsi,libiscsi,iscsi_tcp} drivers/block/loop \
-	fs/configfs/configfs >"$modules/modules.builtin"
-: >"$modules/modules.builtin.modinfo"
-depmod
+# The kernel's modules, and what it has built in, for modprobe.
+if [ -d /out/modules ]; then
+	mkdir -p /lib/modules
+	mount --bind /out/modules /lib/modules
+fi
 echo InitiatorName=iqn.2026-01.org.example:guest >/etc/iscsi/initiatorname.iscsi
 
 cd /project || exit

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Build the kernel for the guest: KERNEL=plain (default), debug or bench, out of
-# the patched tree into build/kernel-$KERNEL. Also the uapi headers: build/usr.
+# Build the kernel for the guest: KERNEL=plain (default), debug, bench or
+# coverage, out of the patched tree into build/kernel-$KERNEL, its modules into
+# modules/ there. Also the uapi headers: build/usr. The plain kernel has the
+# target stack as modules, as distributions do; the others have it built in.
 . "$(dirname "$0")/lib.sh"
 
 flavour=${KERNEL:-plain}
 case $flavour in
-plain) parts="tcmu-zero-copy guest" room=1200 ;;
-debug) parts="tcmu-zero-copy guest debug" room=2500 ;;
-bench) parts="tcmu-zero-copy guest bench" room=1200 ;;
-*) die "KERNEL=$flavour: must be plain, debug or bench" ;;
+plain) parts="tcmu-zero-copy guest modules" room=1200 ;;
+debug) parts="tcmu-zero-copy guest builtin debug" room=2500 ;;
+bench) parts="tcmu-zero-copy guest builtin bench" room=1200 ;;
+coverage) parts="tcmu-zero-copy guest builtin coverage" room=1200 ;;
+*) die "KERNEL=$flavour: must be plain, debug, bench or coverage" ;;
 esac
 obj=$BUILD/kernel-$flavour
 log=$obj/build.log
@@ -18,12 +21,19 @@ case $TOP$SRC in *[:\ ]*) die "the kernel cannot be built below a directory with
 if [ -e "$SRC/.config" ] || [ -d "$SRC/include/config" ]; then
 	die "$SRC was built in place, so it cannot be built elsewhere; use a clean checkout (git worktree add) as KDIR"
 fi
+# Of the coverage kernel, the files that the series touches are counted: kbuild
+# takes a variable for each.
+variables=()
+if [ "$flavour" = coverage ]; then
+	mapfile -t variables < <(touched_files | sed -n 's,^.*/\([^/]*\)\.c$,GCOV_PROFILE_\1.o=y,p' | sort -u)
+fi
 lock "$BUILD"
 [ -e "$obj/vmlinux" ] || need_space "$BUILD" "$room" "the $flavour kernel"
 mkdir -p "$obj"
 
 fragments=$obj/fragments
-for part in $parts; do cat "$TOP/kconfig-fragments/$part.config"; done >"$fragments"
+# shellcheck disable=SC2086
+merge_fragments $parts >"$fragments"
 kmake "$obj" -s allnoconfig KCONFIG_ALLCONFIG="$fragments" >"$log" 2>&1 || {
 	cat "$log" >&2
 	die "the configuration could not be made (see above)"
@@ -61,8 +71,12 @@ progress() {
 }
 
 say "building the $flavour kernel, Linux $(tree_version "$SRC"), on $JOBS CPUs"
-kmake "$obj" bzImage 2>&1 | tee "$log" | progress ||
+kmake "$obj" ${variables[@]+"${variables[@]}"} bzImage modules 2>&1 | tee "$log" | progress ||
 	die "the build failed (see above and $log)"
 kmake "$obj" -s headers_install INSTALL_HDR_PATH="$BUILD/usr" >>"$log" 2>&1 ||
 	die "installing the headers failed, see $log"
+# Anew: a module that is no longer built must not stay.
+rm -rf "$obj/modules"
+kmake "$obj" -s modules_install INSTALL_MOD_PATH="$obj/modules" INSTALL_MOD_STRIP=1 >>"$log" 2>&1 ||
+	die "installing the modules failed, see $log"
 say "$obj/arch/x86/boot/bzImage is up to date"

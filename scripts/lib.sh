@@ -92,6 +92,17 @@ as_root() {
 	else die "needs root or sudo for: $*"; fi
 }
 
+# merge_fragments NAME...: one configuration of these kconfig-fragments/; of a
+# symbol that several set, what the last one says.
+merge_fragments() {
+	set -- "${@/#/$TOP/kconfig-fragments/}"
+	cat "${@/%/.config}" | awk '
+		/^CONFIG_/ { split($0, a, "="); name = a[1] }
+		/^# CONFIG_.* is not set/ { name = $2 }
+		/^(CONFIG_|# CONFIG_.* is not set)/ { if (!(name in line)) order[++n] = name; line[name] = $0 }
+		END { for (i = 1; i <= n; i++) print line[order[i]] }'
+}
+
 # kmake FLAVOUR TARGETS...: the kernel's make for one of our object trees.
 # Paths below BUILD are made relative for ccache, and what differs from one
 # build to the next is pinned, so that another clone finds everything there.
@@ -108,6 +119,17 @@ kmake() {
 
 # The series as text: what an object tree or a check depends on.
 series_patches() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' "$TOP/series" | awk 'NF { print $1 }'; }
+
+# The files that patches touch; the patches are standard input.
+files_of_patches() { sed -n 's,^+++ b/\([^[:space:]]*\).*,\1,p' | sort -u; }
+touched_files() { (cd "$TOP/patches" && series_patches | xargs -r cat) | files_of_patches; }
+
+# The directories of these files (standard input), without those inside of
+# another, which builds them.
+directories() {
+	sed -n 's,/[^/]*$,/,p' | sort -u |
+		awk '{ if (last == "" || index($0, last) != 1) { print; last = $0 } }'
+}
 
 # The selftests' programs, built here: the guest has no compiler.
 build_selftests() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Boot the kernel in qemu and run a command in the guest, as root.
-#   vm.sh [-k plain|debug|bench] [-t seconds] [-m MiB] [-c cpus] [-d disk] command
+#   vm.sh [-k KERNEL] [-t seconds] [-m MiB] [-c cpus] [-d disk] command
 #   vm.sh -i ...			a shell instead
 # Options default to KERNEL, TIMEOUT, MEM, SMP and DISK. The guest sees the
 # project at /project (read-only), the run's directory at /out, and the disk,
@@ -8,12 +8,13 @@
 # The command's output is ours; the exit status is the command's, or 124 when
 # the time limit was reached, or 125 when the guest died or the kernel
 # complained: the kernel's console is then shown, and kept in the run's
-# directory, build/vm/RUN/console.log.
+# directory, build/vm/RUN/console.log. KEEP=dir gets what the command left in
+# /out/keep.
 . "$(dirname "$0")/lib.sh"
 
 kernel=${KERNEL:-plain} limit=${TIMEOUT:-600} mem=${MEM:-3072} cpus=${SMP:-2}
 disk=${DISK:-} interactive=
-usage='usage: vm.sh [-k plain|debug|bench] [-t seconds] [-m MiB] [-c cpus] [-d disk] [-i | command]'
+usage='usage: vm.sh [-k plain|debug|bench|coverage] [-t seconds] [-m MiB] [-c cpus] [-d disk] [-i | command]'
 while getopts k:t:m:c:d:i option; do
 	case $option in
 	k) kernel=$OPTARG ;;
@@ -30,7 +31,10 @@ shift $((OPTIND - 1))
 for number in "$limit" "$mem" "$cpus"; do
 	[[ $number =~ ^[1-9][0-9]*$ ]] || die "'$number' is not a number; $usage"
 done
-case $kernel in plain | debug | bench) ;; *) die "KERNEL=$kernel: must be plain, debug or bench" ;; esac
+case $kernel in
+plain | debug | bench | coverage) ;;
+*) die "KERNEL=$kernel: must be plain, debug, bench or coverage" ;;
+esac
 [ -n "$interactive" ] || [ -n "$*" ] || die "no command; say: make vm CMD='uname -a'"
 [ -z "$disk" ] || [ -r "$disk" ] || die "DISK=$disk: no such file"
 bzimage=$BUILD/kernel-$kernel/arch/x86/boot/bzImage
@@ -78,6 +82,9 @@ find "$runs" -mindepth 1 -maxdepth 1 -type d -mmin +60 -printf '%T@ %p\n' | sort
 run=$(mktemp -d "$runs/$kernel-$(date +%H%M%S)-XXX") || die "cannot write in $runs"
 mkdir "$run/out"
 console=$run/console.log
+# For the guest's /lib/modules.
+[ ! -d "$BUILD/kernel-$kernel/modules/lib/modules" ] ||
+	cp -r "$BUILD/kernel-$kernel/modules/lib/modules" "$run/out/modules"
 
 args=("${accel_args[@]}" -nodefaults -no-user-config -display none -no-reboot
 	# Each CPU in a socket of its own: without ACPI the kernel finds no others.
@@ -120,6 +127,7 @@ qemu_status=0
 wait $machine || qemu_status=$?
 wait $reader || :
 trap - EXIT
+[ -z "${KEEP:-}" ] || [ ! -d "$run/out/keep" ] || cp -r "$run/out/keep/." "$KEEP/"
 
 splat='WARNING: |BUG: |kernel BUG|Oops|general protection fault|KASAN: |UBSAN: |possible (circular|recursive|irq lock)|inconsistent lock state|suspicious RCU usage|INFO: task .* blocked|INFO: rcu|rcu: INFO|soft lockup|hard LOCKUP|kmemleak: [0-9]+ new|Call Trace|Kernel panic|Bad page|page allocation failure|refcount_t: |ODEBUG: (free|activate|init|assert)'
 bad=

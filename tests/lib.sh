@@ -292,7 +292,8 @@ say_iscsi() {
 }
 
 start_iscsid() {
-	pgrep -x iscsid >/dev/null || iscsid || return
+	# As the unit does that starts it on a system that has booted.
+	pgrep -x iscsid >/dev/null || { modprobe iscsi_tcp && iscsid; } || return
 	wait_for 20 "iscsid answers" grep -q ISCSIADM_ABSTRACT_NAMESPACE /proc/net/unix
 }
 
