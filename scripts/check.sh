@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Check everything that needs no guest: our shell, the bad inputs, and the
-# series: checkpatch, a build after every patch, and that W=1, sparse,
-# coccinelle and kernel-doc say nothing of the touched files that they did not
-# say before. Needs the patched tree (make check sees to that).
+# series: checkpatch, a build after every patch, that W=1, sparse, coccinelle and
+# kernel-doc say nothing of the touched files that they did not say before, and
+# that the modules link in mainline. Needs the patched tree (make check sees to
+# that).
 # All builds are in a copy of the tree below build/check. What was found is
 # remembered in the user's cache, under a hash of all that it depends on.
 . "$(dirname "$0")/lib.sh"
@@ -10,29 +11,14 @@
 
 need_tree "$SRC"
 lock "$BUILD/check"
-check=$BUILD/check
-tree=$check/linux
+. "$(dirname "$0")/series-tree.sh"
 obj=$check/obj
 known=$CACHE/check
 mkdir -p "$known"
 find "$known" -mtime +7 -delete
 
-# The series as it is now, whatever happens to it in the meantime.
-now=$check/now
-rm -rf "$now"
-mkdir "$now"
-cp -r "$TOP/series" "$TOP/patches" "$now/"
-mapfile -t patches < <(series_patches)
-count=${#patches[@]}
-
 fragments=$check/fragments
-cat "$TOP/kconfig-fragments/tcmu-zero-copy.config" "$TOP/kconfig-fragments/guest.config" >"$fragments"
-if [ -n "${KDIR:-}" ]; then
-	# Nothing says cheaply whether a tree of the user's has changed.
-	base="$KDIR $$"
-else
-	base="$(cat "$SRC/.git/unpacked-from") $(tree_version "$SRC")"
-fi
+merge_fragments tcmu-zero-copy guest modules >"$fragments"
 tools="$(gcc --version | head -n 1) $(sparse --version) $(spatch --version | head -n 1)"
 
 # hash N: of what the state after N patches depends on
@@ -41,53 +27,7 @@ hash_of() {
 		echo "$base $tools") | sha256sum | cut -c 1-20
 }
 
-touched() {
-	(cd "$now/patches" && cat "${patches[@]}" /dev/null) |
-		sed -n 's,^+++ b/\([^[:space:]]*\).*,\1,p' | sort -u
-}
-mapfile -t c_files < <(touched | grep '\.c$')
 mapfile -t doc_files < <(touched | grep '\.[ch]$')
-# The directories to build: those of the touched files, without those inside
-# of another, which builds them.
-mapfile -t dirs < <(printf '%s\n' "${c_files[@]}" | sed -n 's,/[^/]*$,/,p' | sort -u |
-	awk '{ if (last == "" || index($0, last) != 1) { print; last = $0 } }')
-
-# --- the copy of the tree, with the first N patches
-at=-1
-quilt_here() {
-	(cd "$tree" && QUILT_PATCHES=$now/patches QUILT_SERIES=$now/series QUILT_PC=.pc \
-		quilt --quiltrc /dev/null "$@" >"$check/quilt.log" 2>&1) || {
-		cat "$check/quilt.log" >&2
-		die "quilt $* failed in $tree"
-	}
-}
-copy_tree() {
-	if [ "$(cat "$check/copied" 2>/dev/null)" = "$base" ]; then
-		# From the backups: the patches may have changed since.
-		[ ! -s "$tree/.pc/applied-patches" ] || quilt_here pop -a -f
-		rm -rf "$tree/.pc"
-	else
-		say "copying $SRC"
-		rm -rf "$tree" "$obj" "$check/copied"
-		need_space "$check" 2500 "a copy of the kernel source"
-		if [ -n "${KDIR:-}" ]; then
-			mkdir "$tree"
-			tar -c -C "$SRC" --exclude=./.git . | tar -x -C "$tree" || die "could not copy $SRC"
-			(KDIR=$tree BUILD=$check/unapply "$TOP/scripts/apply.sh" unapply >/dev/null)
-			rm -rf "$check/unapply"
-		else
-			git -C "$SRC" checkout-index -a --prefix="$tree/" || die "could not copy $SRC"
-		fi
-	fi
-	# Gone while the patches come and go: an interrupted check starts anew.
-	rm -f "$check/copied"
-	at=0
-}
-go_to() {
-	[ "$at" -ge 0 ] || copy_tree
-	[ "$1" -le "$at" ] || quilt_here push $(($1 - at))
-	at=$1
-}
 configure() {
 	KSRC=$tree kmake "$obj" -s allnoconfig KCONFIG_ALLCONFIG="$fragments" >"$check/log" 2>&1 || {
 		cat "$check/log" >&2
@@ -151,6 +91,17 @@ analyse() {
 	touch "$known/analysed-$h"
 }
 
+# What the modules of the touched directories take from elsewhere.
+imports() {
+	local order
+	for order in "${dirs[@]/%/modules.order}"; do
+		[ ! -f "$obj/$order" ] || sed "s,^,$obj/," "$obj/$order"
+	done | xargs -r nm -A | awk '
+		$(NF - 1) == "U" { used[$NF] }
+		$(NF - 1) ~ /^[A-TV-Z]$/ { own[$NF] }
+		END { for (name in used) if (!(name in own)) print name }' | sort
+}
+
 build_prefixes() {
 	local i h name
 	for ((i = 0; i <= count; i++)); do
@@ -171,6 +122,7 @@ build_prefixes() {
 				not_ok "$name" "$check/details"
 				continue
 			fi
+			imports >"$known/imports-$h"
 			touch "$known/built-$h"
 		fi
 		ok "$name"
@@ -210,6 +162,14 @@ if [ "$count" -gt 0 ]; then
 	analyse "$count"
 	lap "W=1, sparse, coccinelle and kernel-doc, after the series"
 	before=$(hash_of 0) after=$(hash_of "$count")
+	# The tree's own modules take only what mainline exports; of what ours take
+	# besides, each is either exported by the series or was looked up.
+	comm -13 "$known/imports-$before" "$known/imports-$after" | while read -r symbol; do
+		grep -qE "^\+EXPORT_SYMBOL(_GPL)?\($symbol\)" "${patches[@]/#/$now/patches/}" ||
+			grep -q "^${symbol}[[:space:]]" "$TOP/scripts/mainline-exports" ||
+			echo "$symbol: look up whether mainline exports it, then add it to scripts/mainline-exports"
+	done >"$check/details"
+	result "imports: every new one is known to be exported by mainline" "$check/details"
 	for tool in sparse coccinelle kernel-doc; do
 		# A file that is new may say nothing at all; comm keeps that simple.
 		comm -13 "$known/$tool-$before" "$known/$tool-$after" >"$check/details"
@@ -217,8 +177,11 @@ if [ "$count" -gt 0 ]; then
 		[ $tool != sparse ] || name="W=1 and sparse"
 		result "$name: nothing new on the touched files" "$check/details"
 	done
-	[ "$at" -lt 0 ] || echo "$base" >"$check/copied"
+	tree_done
 fi
+
+stage "modules" "$TOP/scripts/modules.sh"
+lap "the modules' link, and the plain kernel if it was not there"
 
 printf '\n# minutes:seconds of check\n'
 laps
