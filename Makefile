@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
-.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm shell check test demo bench bench-quick clean distclean
+.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm shell check test demo bench bench-quick arch compat coverage clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -24,11 +24,16 @@ help:
 #: make demo                 files through a LUN, copied and with zero copy
 #: make bench                tcmu, ublk and the ceilings compared, in 40 minutes
 #: make bench-quick          less of it, in 6
+#: make arch                 the touched directories, built for other machines
+#: make compat               which kernel trees the series fits, a table
+#: make coverage             the lines of the series that no selftest ran
 #: make clean, distclean     remove build/; and the cache with downloads
 #:
 #: KDIR=dir                  your own kernel tree instead of build/linux
 #: KERNEL_TARBALL=file       a kernel tarball instead of a download
 #: KERNEL=plain|debug        which kernel (test: also both)
+#: MACHINES='arm64 s390'     arch: these only
+#: SUITES='sid trixie'       compat: the trees of these Debian suites
 #: TIMEOUT=s MEM=MiB SMP=n   the guest's time limit, memory, CPUs
 #: DISK=file                 a second disk for the guest, read-only
 
@@ -78,6 +83,16 @@ bench: apply image
 bench-quick: apply image
 	@KERNEL=bench $S/kernel.sh
 	@$S/bench.sh quick
+
+arch: apply
+	@$S/arch.sh
+
+# It takes no tree but those that it compares, or KDIR.
+compat: deps image
+	@$S/compat.sh
+
+coverage: apply image
+	@$S/coverage.sh
 
 clean:
 	rm -rf build

@@ -182,8 +182,14 @@ touch "$("$scripts/image.sh" --path)"
 fails "the guest without qemu" 'qemu-system-x86_64 is not installed' env PATH="$work/bin" "$scripts/vm.sh" true
 fails "no CMD" "make vm CMD=" "$scripts/vm.sh" ""
 fails "TIMEOUT=soon" "'soon' is not a number" env TIMEOUT=soon "$scripts/vm.sh" true
-fails "KERNEL=fast" 'must be plain, debug or bench' env KERNEL=fast "$scripts/kernel.sh"
+fails "KERNEL=fast" 'must be plain, debug, bench or coverage' env KERNEL=fast "$scripts/kernel.sh"
 fails "DISK=no" 'DISK=.*no such file' env DISK="$work/no" "$scripts/vm.sh" true
+fails "MACHINES with one that we don't know" 'vax is not one of: arm64' env MACHINES='i386 vax' "$scripts/arch.sh"
+fails "SUITES with what is no name" 'must be names' env SUITES='sid; x' "$scripts/compat.sh"
+sed -i '/^no-such/d' "$work/series"
+fails "compat with no network" 'no kernel source could be had from: sid' env SUITES=sid "$scripts/compat.sh"
+fails "compat of what is no kernel tree" 'not a kernel source tree' env KDIR="$work/empty" "$scripts/compat.sh"
+fails "coverage without the series" 'is not applied to' env KDIR="$tree" "$scripts/coverage.sh"
 fails "T with what is no name" 'not the name of a test' env T='x; y' "$scripts/test.sh"
 
 totals
