@@ -148,8 +148,8 @@ saved_control() {
 reads_in_place() {
 	wait_for 30 "the disk is back" scsi_disk loop disk 0 || return
 	dd if="$disk" bs=1M count=1 iflag=direct status=none | cmp - "$WORK/data" || return
-	[ "$(attrib disk zc_mapped_bytes)" -ge 1048576 ] ||
-		complain "$(attrib disk zc_mapped_bytes) bytes were mapped"
+	[ "$(counter disk mapped_bytes)" -ge 1048576 ] ||
+		complain "$(counter disk mapped_bytes) bytes were mapped"
 }
 plain_is_plain() {
 	[ "$(attrib plain zero_copy) $(attrib plain cmd_ring_size_mb)" = "0 8" ]
