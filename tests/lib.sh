@@ -239,10 +239,13 @@ attrib() {
 	local dir
 	dir=$(backstore "$1") && cat "$dir/attrib/$2"
 }
-counter() { attrib "$1" "zc_$2"; }
+counter() {
+	local dir
+	dir=$(backstore "$1") && cat "$dir/statistics/tcmu/$2"
+}
 counters() {
 	local dir
-	dir=$(backstore "$1") && (cd "$dir/attrib" && grep . zc_*)
+	dir=$(backstore "$1") && (cd "$dir/statistics/tcmu" && grep . ./*)
 }
 uncopied() { echo $(($(counter "$1" "mapped_$2") + $(counter "$1" "inplace_$2"))); }
 
