@@ -4,7 +4,9 @@
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
-.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm shell check test demo bench bench-quick arch compat coverage clean distclean
+.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm \
+	shell check test demo demo-takes bench bench-quick arch compat coverage \
+	clean distclean
 
 help:
 	@sed -n 's/^#: //p' Makefile
@@ -73,8 +75,11 @@ check: apply
 test: apply image tcmu-runner rtslib-fb
 	@$S/test.sh
 
-demo: kernel image tcmu-runner
+demo: demo-takes kernel image tcmu-runner
 	@$S/demo.sh
+
+demo-takes:
+	@$S/demo.sh --how-long
 
 bench: apply image
 	@KERNEL=bench $S/kernel.sh

@@ -16,7 +16,7 @@ tpg=$target/iscsi/$(iqn bench)/tpgt_1
 size=$((64 << 20))
 huge=/dev/huge
 start=$SECONDS
-declare -A disks=() attribs=()
+declare -A disks=() tcmu=()
 
 say() { echo "bench: $*"; }
 die() {
@@ -36,7 +36,7 @@ tcmu() {
 	bounded 60 grep -q . "$log"
 	read -r _ "disks[loop.$1]" _ < <(cat "$log")
 	[[ ${disks[loop.$1]} = /dev/* ]] || die "$1: $(cat "$log")"
-	attribs[$1]=$core/user_0/$1/attrib
+	tcmu[$1]=$core/user_0/$1
 	add_iscsi_lun "$1" "$core/user_0/$1"
 }
 
@@ -163,11 +163,11 @@ choose() {
 	loop.mapped) zc=$handler$threads-zc ;;
 	iscsi.mapped | iscsi.inplace)
 		zc=$handler$threads-zc
-		if [ -e "${attribs[$zc]}/zero_copy_in_place" ]; then
+		if [ -e "${tcmu[$zc]}/attrib/zero_copy_in_place" ]; then
 			case $contender in
 			mapped) echo 0 ;;
 			inplace) echo 1 ;;
-			esac >"${attribs[$zc]}/zero_copy_in_place"
+			esac >"${tcmu[$zc]}/attrib/zero_copy_in_place"
 		elif [ "$contender" = inplace ]; then
 			return 1
 		fi
@@ -178,7 +178,7 @@ choose() {
 		;;
 	none.null_blk) device=${disks[null_blk]} ;;
 	esac
-	[ -z "$zc" ] || { device=${disks[$fabric.$zc]} extra=(-a "${attribs[$zc]}"); }
+	[ -z "$zc" ] || { device=${disks[$fabric.$zc]} extra=(-a "${tcmu[$zc]}/statistics/tcmu"); }
 	[ -n "$device" ]
 }
 

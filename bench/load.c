@@ -54,7 +54,7 @@ struct shared {
 };
 
 static struct {
-	const char *dev, *hugefile, *attribs;
+	const char *dev, *hugefile, *statistics;
 	bool write;
 	size_t bs;
 	int depth, jobs, ms, warm_ms;
@@ -81,13 +81,13 @@ static const struct {
 	{ "ipi_tlb", INTERRUPTS, "TLB:" },
 	{ "ipi_call", INTERRUPTS, "CAL:" },
 	{ "ipi_resched", INTERRUPTS, "RES:" },
-	{ "zc_copied_bytes", TCMU, "zc_copied_bytes" },
-	{ "zc_mapped_bytes", TCMU, "zc_mapped_bytes" },
-	{ "zc_inplace_bytes", TCMU, "zc_inplace_bytes" },
-	{ "zc_pages", TCMU, "zc_pages" },
-	{ "zc_unmaps", TCMU, "zc_unmaps" },
-	{ "zc_faults", TCMU, "zc_faults" },
-	{ "zc_ahead", TCMU, "zc_ahead" },
+	{ "copied_bytes", TCMU, "copied_bytes" },
+	{ "mapped_bytes", TCMU, "mapped_bytes" },
+	{ "inplace_bytes", TCMU, "inplace_bytes" },
+	{ "pages", TCMU, "pages" },
+	{ "unmaps", TCMU, "unmaps" },
+	{ "faults", TCMU, "faults" },
+	{ "ahead", TCMU, "ahead" },
 };
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -159,9 +159,9 @@ static void take(int64_t *v)
 			v[i] = find(text[counters[i].source], counters[i].key);
 			continue;
 		}
-		if (!opt.attribs)
+		if (!opt.statistics)
 			continue;
-		snprintf(name, sizeof(name), "%s/%s", opt.attribs,
+		snprintf(name, sizeof(name), "%s/%s", opt.statistics,
 			 counters[i].key);
 		if (slurp(name, val, sizeof(val)) > 0)
 			v[i] = strtoll(val, NULL, 0);
@@ -358,7 +358,7 @@ static void usage(void)
 "load -f DEVICE [-w] [-b BYTES] [-q DEPTH] [-j JOBS] [-t MS] [-W WARM-UP-MS]\n"
 "     [-s BYTES]   of the device to use (all of it)\n"
 "     [-m FILE]    on hugetlbfs to take the buffers from\n"
-"     [-a DIR]     attrib/ of a tcmu device, for its counters\n"
+"     [-a DIR]     statistics/tcmu/ of a device, for its counters\n"
 "load -c           prints the names of the columns that it prints\n");
 	exit(2);
 }
@@ -397,7 +397,7 @@ int main(int argc, char **argv)
 			opt.hugefile = optarg;
 			break;
 		case 'a':
-			opt.attribs = optarg;
+			opt.statistics = optarg;
 			break;
 		case 'c':
 			columns();

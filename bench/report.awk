@@ -43,7 +43,7 @@ function field(name) { return $(column[name]) }
 file == "clock" {
 	add(cell, "mibs", field("ios") * bs / 1048576 / (field("ns") / 1e9))
 	add(cell, "iops", field("ios") / (field("ns") / 1e9))
-	n = split("ctxt pgfault tlb_all tlb_one tlb_remote ipi_tlb ipi_call ipi_resched zc_copied_bytes zc_mapped_bytes zc_inplace_bytes zc_pages zc_unmaps zc_faults", names, " ")
+	n = split("ctxt pgfault tlb_all tlb_one tlb_remote ipi_tlb ipi_call ipi_resched copied_bytes mapped_bytes inplace_bytes pages unmaps faults", names, " ")
 	for (i = 1; i <= n; i++)
 		if (field(names[i]) != "-" && field("counted_ios") > 0)
 			add(cell, names[i], field(names[i]) / field("counted_ios"))
@@ -199,9 +199,9 @@ function count_table(config, bs, out,    who, i, n, cell) {
 		if (!has(cell, "mibs"))
 			continue
 		printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", who_name(who[i]), \
-			per_byte(cell, "k_copied", bs), per_byte(cell, "zc_copied_bytes", bs), \
-			per_byte(cell, "u_copied", bs), per_io(cell, "zc_pages"), per_io(cell, "pgfault"), \
-			per_io(cell, "zc_unmaps"), per_io(cell, "tlb_all"), per_io(cell, "tlb_one"), \
+			per_byte(cell, "k_copied", bs), per_byte(cell, "copied_bytes", bs), \
+			per_byte(cell, "u_copied", bs), per_io(cell, "pages"), per_io(cell, "pgfault"), \
+			per_io(cell, "unmaps"), per_io(cell, "tlb_all"), per_io(cell, "tlb_one"), \
 			per_io(cell, "ipi_tlb"), per_io(cell, "ipi_call"), per_io(cell, "ipi_resched"), per_io(cell, "ctxt"), \
 			has(cell, "k_insns") ? thousands(median(cell, "k_insns")) : "-", \
 			has(cell, "u_insns") ? thousands(median(cell, "u_insns")) : "-" >out

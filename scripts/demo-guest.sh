@@ -52,7 +52,7 @@ configure() {
 }
 
 one_row() {
-	local name=$1 fabric=${fabrics[${1%-*}]} how=${1#*-} t0 t1 t2 t3 mapped in_place uncopied missed file what ptes
+	local name=$1 fabric=${fabrics[${1%-*}]} how=${1#*-} t0 t1 t2 t3 mapped in_place uncopied missed which what ptes
 	local -A count=()
 
 	[ "${name%-*}" = loop ] || iscsi_login "$name" || die "can't log in to $name"
@@ -70,8 +70,9 @@ one_row() {
 	t3=$(now)
 	umount "$lun" || die "can't unmount"
 
-	for file in "$(backstore "$name")"/attrib/zc_*; do
-		count[${file##*/zc_}]=$(cat "$file")
+	for which in {mapped,inplace,copied}_{cmds,bytes} missed_bytes faults unmaps pages \
+		fallback_{small,cdb,layout,page,space}; do
+		count[$which]=$(counter "$name" "$which")
 	done
 	mapped=${count[mapped_bytes]} in_place=${count[inplace_bytes]} missed=${count[missed_bytes]}
 	# shellcheck disable=SC2059

@@ -129,12 +129,12 @@ wait $reader || :
 trap - EXIT
 [ -z "${KEEP:-}" ] || [ ! -d "$run/out/keep" ] || cp -r "$run/out/keep/." "$KEEP/"
 
-splat='WARNING: |BUG: |kernel BUG|Oops|general protection fault|KASAN: |UBSAN: |possible (circular|recursive|irq lock)|inconsistent lock state|suspicious RCU usage|INFO: task .* blocked|INFO: rcu|rcu: INFO|soft lockup|hard LOCKUP|kmemleak: [0-9]+ new|Call Trace|Kernel panic|Bad page|page allocation failure|refcount_t: |ODEBUG: (free|activate|init|assert)'
+complaints=$TOP/selftests/complaints
 bad=
-if grep -qE "$splat" "$console"; then
+if grep -qE -f "$complaints" "$console"; then
 	bad="the kernel complained"
 	# A splat is many lines: show some around the first, then where others are.
-	awk -v re="$splat" '
+	awk -v re="$(paste -sd "|" "$complaints")" '
 		{ sub(/\r$/, ""); line[NR] = $0 }
 		$0 ~ re { if (!first) first = NR; else if (NR > first + 60 && n++ < 5) more = more "  line " NR ": " $0 "\n" }
 		END { for (i = (first > 5 ? first - 5 : 1); i <= first + 60 && i <= NR; i++) print "  " line[i]

@@ -10,10 +10,9 @@
 # anything failed. BIN=DIR says where the programs are.
 
 set -u
-export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
 limit=${TEST_TIMEOUT:-300}
-nr=0 passed=0 failed=0 skipped=0
+. "$here/tap.sh"
 
 if [ -z "${BIN:-}" ]; then
 	for BIN in "$here" "$here/../build/selftests"; do
@@ -31,38 +30,6 @@ all_tests() {
 		[ -x "$p" ] && basename "$p"
 	done
 	echo mkspecial_kunit
-}
-
-die() {
-	echo "run.sh: $*" >&2
-	exit 2
-}
-
-# result ok|not\ ok NAME [DIRECTIVE]
-result() {
-	nr=$((nr + 1))
-	case "$1 ${3:-}" in
-	"not ok"*) failed=$((failed + 1)) ;;
-	*"# SKIP"*) skipped=$((skipped + 1)) ;;
-	*) passed=$((passed + 1)) ;;
-	esac
-	echo "$1 $nr $2${3:+ $3}"
-}
-
-# Kernel messages since the marker.
-kernel_log() {
-	dmesg | sed -n "/$1/,\$p"
-}
-
-splat='WARNING: |BUG: |kernel BUG|Oops|KASAN|UBSAN|blocked for more than|possible circular locking|possible recursive locking|suspicious RCU|general protection|Unable to handle|bad page|Bad page|refcount_t: |sleeping function called|soft lockup'
-
-check_log() {
-	local name=$1 log
-
-	log=$(kernel_log "$2" | grep -E "$splat")
-	[ -z "$log" ] && return
-	kernel_log "$2" | grep -E -A 30 "$splat" | head -n 120 | sed 's/^/# /'
-	result "not ok" "$name.kernel_log"
 }
 
 # Renumber what the program says; the rest becomes comments.
@@ -84,8 +51,7 @@ take_results() {
 run_program() {
 	local name=$1 test=$2 marker out rc before=$nr
 
-	marker="tcmu-selftest-$$-$name-$SECONDS"
-	echo "$marker" >/dev/kmsg
+	marker=$(log_mark "$name")
 	out=$(mktemp)
 	echo "# $name"
 	if [ -n "$test" ]; then
@@ -96,7 +62,7 @@ run_program() {
 	rc=$?
 	take_results "$out"
 	rm -f "$out"
-	if [ $rc -eq 124 ] || [ $rc -eq 137 ]; then
+	if timed_out $rc; then
 		result "not ok" "$name.finished_in_${limit}_s"
 	elif [ $nr -eq $before ]; then
 		echo "# exit status $rc"
@@ -105,7 +71,7 @@ run_program() {
 	# What a crashed test left would spoil the next one.
 	timeout -k 10 60 "$BIN/tcmu_handler" --cleanup --name zct- ||
 		result "not ok" "$name.cleaned_up"
-	check_log "$name" "$marker"
+	log_check "$marker" "$name.kernel_log"
 }
 
 # The mm helper's own test, built into the kernel.
@@ -123,8 +89,7 @@ run_kunit() {
 		fi
 		return
 	fi
-	marker="tcmu-selftest-$$-kunit-$SECONDS"
-	echo "$marker" >/dev/kmsg
+	marker=$(log_mark mkspecial_kunit)
 	[ -w $dir/run ] && echo 1 >$dir/run
 	out=$(mktemp)
 	cat $dir/results >"$out"
@@ -136,7 +101,7 @@ run_kunit() {
 		result "not ok" mkspecial_kunit
 	fi
 	rm -f "$out"
-	check_log mkspecial_kunit "$marker"
+	log_check "$marker" mkspecial_kunit.kernel_log
 }
 
 # On a debug kernel: nothing that the tests used may be lost.
@@ -161,27 +126,19 @@ if [ "${1:-}" = -l ]; then
 	all_tests
 	exit 0
 fi
-[ "$(id -u)" -eq 0 ] || die "needs root"
-[ -x "$BIN/tcmu_handler" ] || die "no programs in $BIN; make, or give BIN=DIR"
-mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
-[ -d /sys/kernel/config/target ] || modprobe target_core_user 2>/dev/null
-[ -d /sys/kernel/config/target ] || die "no target core in this kernel"
-mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
-# Markers must not be suppressed.
-echo on >/proc/sys/kernel/printk_devkmsg 2>/dev/null
-[ -w /sys/kernel/debug/kmemleak ] && echo clear >/sys/kernel/debug/kmemleak
-
+[ -x "$BIN/tcmu_handler" ] || tap_die "no programs in $BIN; make, or give BIN=DIR"
 if [ $# -eq 0 ]; then
 	mapfile -t names <<<"$(all_tests)"
 	set -- "${names[@]}"
 fi
 for t; do
 	if [ "${t%%:*}" != mkspecial_kunit ] && [ ! -x "$BIN/${t%%:*}" ]; then
-		die "no test ${t%%:*}; run.sh -l lists them"
+		tap_die "no test ${t%%:*}; run.sh -l lists them"
 	fi
 done
 
-echo "TAP version 13"
+tap_start
+[ ! -w /sys/kernel/debug/kmemleak ] || echo clear >/sys/kernel/debug/kmemleak
 for t; do
 	case $t in
 	mkspecial_kunit) run_kunit ;;
@@ -190,6 +147,4 @@ for t; do
 	esac
 done
 check_leaks
-echo "1..$nr"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+tap_end

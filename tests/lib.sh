@@ -24,6 +24,8 @@
 #                                CONTROL: zero_copy=1,hw_max_sectors=8192
 #   backstore_delete NAME
 #   attrib NAME FILE             a file of its attrib/ in configfs
+#   counter NAME COUNTER         one of tcmu's: mapped_bytes, say
+#   counters NAME                all of them, as lines
 #   uncopied NAME bytes|cmds     what was mapped (tcm_loop) or in place (iSCSI)
 #   loop_lun NAME; iscsi_lun NAME   export it; they leave /dev/sdX in $disk
 #   luns_create FABRICS          many by one run of targetcli: stdin has lines of
@@ -237,7 +239,15 @@ attrib() {
 	local dir
 	dir=$(backstore "$1") && cat "$dir/attrib/$2"
 }
-uncopied() { echo $(($(attrib "$1" "zc_mapped_$2") + $(attrib "$1" "zc_inplace_$2"))); }
+counter() {
+	local dir
+	dir=$(backstore "$1") && cat "$dir/statistics/tcmu/$2"
+}
+counters() {
+	local dir
+	dir=$(backstore "$1") && (cd "$dir/statistics/tcmu" && grep . ./*)
+}
+uncopied() { echo $(($(counter "$1" "mapped_$2") + $(counter "$1" "inplace_$2"))); }
 
 # Names of a LUN's targets, made from the backstore's.
 naa() { echo "naa.5001405$(printf %s "$1" | md5sum | cut -c 1-9)"; }

@@ -10,13 +10,12 @@
 # installed.
 
 set -u
-export LC_ALL=C
 here=$(cd "$(dirname "$0")" && pwd)
 limit=1200
 # The debug kernel takes its time.
 [ ! -e /sys/kernel/debug/kmemleak ] || limit=4800
 limit=${TEST_TIMEOUT:-$limit}
-nr=0 passed=0 failed=0 skipped=0
+. "$here/../selftests/tap.sh"
 
 all_tests() {
 	local t
@@ -24,38 +23,6 @@ all_tests() {
 	for t in "$here"/t_*.sh; do
 		basename "$t" .sh
 	done
-}
-
-die() {
-	echo "run.sh: $*" >&2
-	exit 2
-}
-
-# result ok|not\ ok NAME [DIRECTIVE]
-result() {
-	nr=$((nr + 1))
-	case "$1 ${3:-}" in
-	"not ok"*) failed=$((failed + 1)) ;;
-	*"# SKIP"*) skipped=$((skipped + 1)) ;;
-	*) passed=$((passed + 1)) ;;
-	esac
-	echo "$1 $nr $2${3:+ $3}"
-}
-
-# Kernel messages since the marker.
-kernel_log() {
-	dmesg | sed -n "/$1/,\$p"
-}
-
-splat='WARNING: |BUG: |kernel BUG|Oops|KASAN|UBSAN|blocked for more than|possible circular locking|possible recursive locking|suspicious RCU|general protection|Unable to handle|bad page|Bad page|refcount_t: |sleeping function called|soft lockup'
-
-check_log() {
-	local name=$1 log
-
-	log=$(kernel_log "$2" | grep -E "$splat")
-	[ -z "$log" ] && return
-	kernel_log "$2" | grep -E -A 30 "$splat" | head -n 120 | sed 's/^/# /'
-	result "not ok" "$name: kernel log"
 }
 
 # Renumber what the script says, as it says it; the rest becomes comments. Its
@@ -80,8 +47,7 @@ take_results() {
 run_script() {
 	local name=$1 marker out pid rc planned before=$nr start=$SECONDS
 
-	marker="tcmu-stack-$$-$name-$SECONDS"
-	echo "$marker" >/dev/kmsg
+	marker=$(log_mark "$name")
 	out=$(mktemp)
 	echo "# $name"
 	# Not a pipe: what the script leaves running would keep it open.
@@ -91,7 +57,7 @@ run_script() {
 	wait $pid
 	rc=$?
 	rm -f "$out"
-	if [ $rc -eq 124 ] || [ $rc -eq 137 ]; then
+	if timed_out $rc; then
 		result "not ok" "$name: finished in $limit s"
 	elif [ -z "$planned" ]; then
 		echo "# exit status $rc"
@@ -103,7 +69,7 @@ run_script() {
 	# shellcheck disable=SC2016
 	timeout -k 10 300 bash -c '. "$1"/lib.sh; cleanup' - "$here" 2>&1 </dev/null | sed 's/^/# /'
 	[ "${PIPESTATUS[0]}" -eq 0 ] || result "not ok" "$name: cleaned up"
-	check_log "$name" "$marker"
+	log_check "$marker" "$name: kernel log"
 	echo "# $name took $((SECONDS - start)) s"
 }
 
@@ -111,24 +77,16 @@ if [ "${1:-}" = -l ]; then
 	all_tests
 	exit 0
 fi
-[ "$(id -u)" -eq 0 ] || die "needs root"
-[ -d /sys/kernel/config/target ] || modprobe target_core_user 2>/dev/null
-[ -d /sys/kernel/config/target ] || die "no target core in this kernel"
-# Markers must not be suppressed.
-echo on >/proc/sys/kernel/printk_devkmsg 2>/dev/null
-
 if [ $# -eq 0 ]; then
 	mapfile -t names <<<"$(all_tests)"
 	set -- "${names[@]}"
 fi
 for t; do
-	[ -f "$here/$t.sh" ] || die "no test $t; run.sh -l lists them"
+	[ -f "$here/$t.sh" ] || tap_die "no test $t; run.sh -l lists them"
 done
 
-echo "TAP version 13"
+tap_start
 for t; do
 	run_script "$t"
 done
-echo "1..$nr"
-echo "$passed passed, $failed failed, $skipped skipped"
-[ $failed -eq 0 ]
+tap_end

@@ -72,15 +72,15 @@ fio_read() { reads_of "$@" >"$WORK/fio.jobs" && run_fio "$WORK/fio.jobs"; }
 # Whatever is as large as zero_copy_min_bytes is mapped: all of it is whole
 # pages here.
 mapped() {
-	grep . "$(backstore "$1")"/attrib/zc_*
+	counters "$1"
 	[ "$(uncopied "$1" bytes)" -ge $((4 * mib << 20)) ] &&
-		[ "$(attrib "$1" zc_missed_bytes)" -eq 0 ]
+		[ "$(counter "$1" missed_bytes)" -eq 0 ]
 }
 some_mapped() { [ "$(uncopied "$1" bytes)" -gt 0 ]; }
 copied() {
-	grep . "$(backstore "$1")"/attrib/zc_*
+	counters "$1"
 	[ "$(uncopied "$1" bytes)" -eq 0 ] &&
-		[ "$(attrib "$1" zc_copied_bytes)" -ge $((4 * mib << 20)) ]
+		[ "$(counter "$1" copied_bytes)" -ge $((4 * mib << 20)) ]
 }
 
 # disks FABRIC NAME...: leaves them in $disks

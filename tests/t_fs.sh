@@ -239,7 +239,7 @@ shrinks() {
 }
 
 mapped() {
-	grep . "$(backstore fs)"/attrib/zc_*
+	counters fs
 	[ "$(uncopied fs bytes)" -ge $(((60 << 20) / slow)) ]
 }
 

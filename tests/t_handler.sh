@@ -308,8 +308,8 @@ large() {
 		cmp -n $((16 << 20)) "$WORK/pattern" "$WORK/read"
 }
 large_uncopied() {
-	grep . "$(backstore big1)"/attrib/zc_*
-	[ "$(uncopied big1 bytes)" -ge $((32 << 20)) ] && [ "$(attrib big1 zc_missed_bytes)" -eq 0 ]
+	counters big1
+	[ "$(uncopied big1 bytes)" -ge $((32 << 20)) ] && [ "$(counter big1 missed_bytes)" -eq 0 ]
 }
 # 8 MiB among small ones, so that the data area is in pieces
 pieces() {

@@ -28,8 +28,8 @@ serve() {
 		iscsi_lun disk
 }
 in_place() {
-	grep . "$(backstore disk)"/attrib/zc_*
-	[ "$(attrib disk zc_inplace_bytes)" -ge $((size << 20)) ] && [ "$(attrib disk zc_mapped_bytes)" -eq 0 ]
+	counters disk
+	[ "$(counter disk inplace_bytes)" -ge $((size << 20)) ] && [ "$(counter disk mapped_bytes)" -eq 0 ]
 }
 
 lossy() {

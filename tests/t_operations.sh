@@ -17,16 +17,16 @@ over_iscsi() {
 	source=$(findmnt -no SOURCE $mounted) && [[ $(readlink -f "/sys/block/${source#/dev/}") == */session* ]]
 }
 
-# attrib_is NAME LOW [HIGH]: by default, exactly LOW
-attrib_is() {
-	local has
-	has=$(attrib disk0 "$1") || return
-	if [ "$has" -lt "$2" ] || [ "$has" -gt "${3:-$2}" ]; then
-		complain "$1 is $has, should be $2${3:+ to $3}"
+attrib_is() { in_range "$1" "$(attrib disk0 "$1")" "$2"; }
+# counter_is NAME LOW HIGH
+counter_is() { in_range "$1" "$(counter disk0 "$1")" "$2" "$3"; }
+in_range() {
+	if [ -z "$2" ] || [ "$2" -lt "$3" ] || [ "$2" -gt "${4:-$3}" ]; then
+		complain "$1 is $2, should be $3${4:+ to $4}"
 	fi
 }
 # By sums of what can be in place, too. The file was written, and read twice.
-not_copied() { cat "$(backstore disk0)"/attrib/zc_*a*_bytes | awk '{ n += $1 } END { print n; exit n < 3 * 60 * 2 ^ 20 }'; }
+not_copied() { in_range "not copied" "$(uncopied disk0 bytes)" $((3 * 60 << 20)) $((1 << 40)); }
 # Other tests have theirs.
 mark="t_operations $$"
 echo "$mark" >/dev/kmsg
@@ -46,16 +46,16 @@ claims() {
 	case $1 in
 	"What you need") cmp "/proc/$(pidof tcmu-runner)/exe" "$RUNNER_ROOT/usr/bin/tcmu-runner" ;;
 	"Create a backstore") attrib_is zero_copy 1 && attrib_is hw_max_sectors 8192 ;;
-	"Over tcm_loop"*) attrib_is zc_mapped_bytes $most $all ;;
+	"Over tcm_loop"*) counter_is mapped_bytes $most $all ;;
 	"Over iSCSI") over_iscsi && not_copied ;;
 	"Save and restore") over_iscsi && attrib_is zero_copy 1 && attrib_is hw_max_sectors 8192 &&
 		grep -q 'write back' /sys/class/scsi_disk/*/cache_type ;;
 	"Knobs") attrib_is zero_copy_min_bytes 131072 && attrib_is qfull_time_out 60 ;;
-	"See what happens") attrib_is zc_mapped_bytes $((2 * most)) $all ;;
+	"See what happens") counter_is mapped_bytes $((2 * most)) $all ;;
 	"When the handler dies") over_iscsi && [ "$(stat -c %s $mounted/during)" = $((64 << 20)) ] &&
 		[ "$(io_errors)" = 0 ] ;;
 	"Grow a LUN") [ "$(df --output=size -BM $mounted | tail -n 1 | tr -dc 0-9)" -ge 900 ] ;;
-	"Back to stock") over_iscsi && attrib_is zero_copy 0 && attrib_is zc_copied_bytes $most $all ;;
+	"Back to stock") over_iscsi && attrib_is zero_copy 0 && counter_is copied_bytes $most $all ;;
 	"Remove it") nothing_left ;;
 	*) complain "what this section claims isn't looked at" ;;
 	esac
@@ -118,8 +118,8 @@ put_aside || exit
 trap put_back EXIT
 
 export guide mounted target WORK RUNNER_ROOT mark slow
-for name in over_iscsi attrib_is not_copied io_errors nothing_left claims next_section block_start block_end \
-	say command_failed attrib backstore objects complain wait_for; do
+for name in over_iscsi attrib_is counter_is in_range not_copied io_errors nothing_left claims next_section block_start block_end \
+	say command_failed attrib counter uncopied backstore objects complain wait_for; do
 	export -f "${name?}"
 done
 section='' bash "$WORK/script" >"$WORK/guide.out" 2>&1 3>"$WORK/results" </dev/null

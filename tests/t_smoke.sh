@@ -18,13 +18,13 @@ reads_back() {
 not_copied() {
 	local how=mapped
 	[ "$1" = loop ] || how=inplace
-	grep . "$(backstore disk)"/attrib/zc_*
-	[ "$(attrib disk zc_${how}_bytes)" -ge $((2 * bytes)) ] &&
-		[ "$(attrib disk zc_${how}_cmds)" -lt $((4 * mib)) ]
+	counters disk
+	[ "$(counter disk ${how}_bytes)" -ge $((2 * bytes)) ] &&
+		[ "$(counter disk ${how}_cmds)" -lt $((4 * mib)) ]
 }
 copied() {
-	grep . "$(backstore disk)"/attrib/zc_*
-	[ "$(attrib disk zc_mapped_bytes)" -eq 0 ] && [ "$(attrib disk zc_inplace_bytes)" -eq 0 ]
+	counters disk
+	[ "$(counter disk mapped_bytes)" -eq 0 ] && [ "$(counter disk inplace_bytes)" -eq 0 ]
 }
 
 serve() {
