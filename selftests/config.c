@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -17,6 +18,9 @@
 #define TARGET		"/sys/kernel/config/target"
 #define HBA		TARGET "/core/user_0"
 #define LOOPBACK	TARGET "/loopback"
+#define ISCSI		TARGET "/iscsi"
+/* Below the device's directory. */
+#define COUNTERS	"statistics/tcmu"
 
 uint64_t tzc_now_ms(void)
 {
@@ -110,7 +114,7 @@ int tzc_mkdev(struct tzc_dev *d, const char *name)
 	return 0;
 }
 
-bool tzc_kernel_has_zero_copy(void)
+bool tzc_kernel_has(const char *attr)
 {
 	struct tzc_dev d;
 	long long val;
@@ -118,14 +122,80 @@ bool tzc_kernel_has_zero_copy(void)
 
 	if (tzc_mkdev(&d, "tzc-probe"))
 		return false;
-	has = !tzc_attr_get(&d, "zero_copy", &val);
+	has = !tzc_attr_get(&d, attr, &val);
 	rmdir(d.dir);
 	return has;
 }
 
+/* NULL, or what modprobe says. */
+static const char *load_module(const char *name)
+{
+	static char msg[256];
+	char cmd[128];
+	int status;
+	FILE *f;
+
+	snprintf(cmd, sizeof(cmd), "modprobe %s 2>&1", name);
+	f = popen(cmd, "r");
+	if (!f)
+		return "modprobe can't be run";
+	if (!fgets(msg, sizeof(msg), f))
+		snprintf(msg, sizeof(msg), "modprobe %s failed", name);
+	msg[strcspn(msg, "\n")] = 0;
+	status = pclose(f);
+	return status ? msg : NULL;
+}
+
+const char *tzc_missing(unsigned int needs)
+{
+	static char why[512];
+	const char *msg;
+
+	if (geteuid())
+		return "needs root";
+	if (access("/sys/module/target_core_user", F_OK)) {
+		msg = load_module("target_core_user");
+		if (msg) {
+			snprintf(why, sizeof(why),
+				 "no tcmu in this kernel (CONFIG_TCM_USER2): %s",
+				 msg);
+			return why;
+		}
+	}
+	if (access("/sys/kernel/config/target", F_OK) &&
+	    mount("configfs", "/sys/kernel/config", "configfs", 0, NULL) &&
+	    errno != EBUSY)
+		return "configfs can't be mounted (CONFIG_CONFIGFS_FS)";
+	if (access(TARGET, F_OK))
+		return "no /sys/kernel/config/target";
+	if (make_dir(LOOPBACK)) {
+		msg = load_module("tcm_loop");
+		if (msg || make_dir(LOOPBACK)) {
+			snprintf(why, sizeof(why),
+				 "no loopback target (CONFIG_LOOPBACK_TARGET): %s",
+				 msg ?: "its directory can't be made");
+			return why;
+		}
+	}
+	if ((needs & TZC_NEED_ISCSI) && make_dir(ISCSI)) {
+		msg = load_module("iscsi_target_mod");
+		if (msg || make_dir(ISCSI)) {
+			snprintf(why, sizeof(why),
+				 "no iSCSI target (CONFIG_ISCSI_TARGET): %s",
+				 msg ?: "its directory can't be made");
+			return why;
+		}
+	}
+	if ((needs & TZC_NEED_IN_PLACE) && !tzc_kernel_has("zero_copy_in_place"))
+		return "this kernel's tcmu has no zero_copy_in_place";
+	if ((needs & TZC_NEED_MAPPED) && !tzc_kernel_has("zero_copy"))
+		return "this kernel's tcmu has no zero_copy";
+	return NULL;
+}
+
 int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o)
 {
-	char path[192], buf[512];
+	char buf[512];
 	int n;
 
 	d->opts = *o;
@@ -136,6 +206,9 @@ int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o)
 	if (o->zero_copy >= 0)
 		n += snprintf(buf + n, sizeof(buf) - n, ",zero_copy=%d",
 			      o->zero_copy);
+	if (o->in_place >= 0)
+		n += snprintf(buf + n, sizeof(buf) - n,
+			      ",zero_copy_in_place=%d", o->in_place);
 	if (o->min_bytes >= 0)
 		n += snprintf(buf + n, sizeof(buf) - n,
 			      ",zero_copy_min_bytes=%ld", o->min_bytes);
@@ -145,8 +218,7 @@ int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o)
 	if (o->blk_pages)
 		snprintf(buf + n, sizeof(buf) - n, ",data_pages_per_blk=%d",
 			 o->blk_pages);
-	snprintf(path, sizeof(path), "%s/control", d->dir);
-	return tzc_write_file(path, "%s", buf);
+	return tzc_control(d, "%s", buf);
 }
 
 /* tcmu names its uio device tcm-user/HBA/NAME/CONFIG. */
@@ -280,9 +352,9 @@ static int set_queue(struct tzc_dev *d, const char *file, const char *val)
 	return tzc_write_file(path, "%s", val);
 }
 
-int tzc_export(struct tzc_dev *d)
+int tzc_add_lun(struct tzc_dev *d)
 {
-	char path[256], link[300], buf[32];
+	char path[256], link[300];
 	unsigned int hash = 5381;
 	const char *c;
 	int ret;
@@ -308,9 +380,17 @@ int tzc_export(struct tzc_dev *d)
 	if (ret)
 		return ret;
 	snprintf(link, sizeof(link), "%s/tzc", path);
-	if (symlink(d->dir, link))
-		return -errno;
+	return symlink(d->dir, link) ? -errno : 0;
+}
 
+int tzc_export(struct tzc_dev *d)
+{
+	char path[256], buf[32];
+	int ret;
+
+	ret = tzc_add_lun(d);
+	if (ret)
+		return ret;
 	ret = tzc_wait_for(have_disk, d, 20000);
 	if (ret)
 		return ret;
@@ -449,6 +529,18 @@ int tzc_attr_set(struct tzc_dev *d, const char *attr, const char *val)
 	return tzc_write_file(path, "%s", val);
 }
 
+int tzc_control(struct tzc_dev *d, const char *fmt, ...)
+{
+	char path[192], buf[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(buf, sizeof(buf), fmt, ap);
+	va_end(ap);
+	snprintf(path, sizeof(path), "%s/control", d->dir);
+	return tzc_write_file(path, "%s", buf);
+}
+
 int tzc_action(struct tzc_dev *d, const char *action, int val)
 {
 	char path[192];
@@ -462,25 +554,25 @@ static const struct {
 	size_t off;
 } counters[] = {
 #define C(attr, field)	{ attr, offsetof(struct tzc_counters, field) }
-	C("zc_inplace_cmds", inplace_cmds),
-	C("zc_inplace_bytes", inplace_bytes),
-	C("zc_inplace_missed", inplace_missed),
-	C("zc_inplace_dropped", inplace_dropped),
-	C("zc_mapped_cmds", mapped_cmds),
-	C("zc_mapped_bytes", mapped_bytes),
-	C("zc_copied_cmds", copied_cmds),
-	C("zc_copied_bytes", copied_bytes),
-	C("zc_missed_bytes", missed_bytes),
-	C("zc_fallback_small", small),
-	C("zc_fallback_cdb", cdb),
-	C("zc_fallback_layout", layout),
-	C("zc_fallback_page", page),
-	C("zc_fallback_space", space),
-	C("zc_faults", faults),
-	C("zc_ahead", ahead),
-	C("zc_pages", pages),
-	C("zc_unmaps", unmaps),
-	C("zc_cleared_pages", cleared_pages),
+	C("inplace_cmds", inplace_cmds),
+	C("inplace_bytes", inplace_bytes),
+	C("inplace_missed", inplace_missed),
+	C("inplace_dropped", inplace_dropped),
+	C("mapped_cmds", mapped_cmds),
+	C("mapped_bytes", mapped_bytes),
+	C("copied_cmds", copied_cmds),
+	C("copied_bytes", copied_bytes),
+	C("missed_bytes", missed_bytes),
+	C("fallback_small", small),
+	C("fallback_cdb", cdb),
+	C("fallback_layout", layout),
+	C("fallback_page", page),
+	C("fallback_space", space),
+	C("faults", faults),
+	C("ahead", ahead),
+	C("pages", pages),
+	C("unmaps", unmaps),
+	C("cleared_pages", cleared_pages),
 #undef C
 };
 
@@ -489,20 +581,37 @@ static uint64_t *counter(const struct tzc_counters *c, size_t i)
 	return (uint64_t *)((char *)c + counters[i].off);
 }
 
+static void counter_path(struct tzc_dev *d, const char *name, char *buf,
+			 size_t len)
+{
+	snprintf(buf, len, "%s/" COUNTERS "/%s", d->dir, name);
+}
+
 int tzc_counters(struct tzc_dev *d, struct tzc_counters *c)
 {
-	long long val;
+	char path[192], buf[32];
 	size_t i;
 	int ret;
 
 	memset(c, 0, sizeof(*c));
 	for (i = 0; i < ARRAY_SIZE(counters); i++) {
-		ret = tzc_attr_get(d, counters[i].name, &val);
-		if (ret)
+		counter_path(d, counters[i].name, path, sizeof(path));
+		ret = tzc_read_file(path, buf, sizeof(buf));
+		if (ret == -ENOENT)
+			continue;
+		if (ret < 0)
 			return ret;
-		*counter(c, i) = val;
+		*counter(c, i) = strtoull(buf, NULL, 0);
 	}
 	return 0;
+}
+
+int tzc_counter_set(struct tzc_dev *d, const char *name, const char *val)
+{
+	char path[192];
+
+	counter_path(d, name, path, sizeof(path));
+	return tzc_write_file(path, "%s", val);
 }
 
 void tzc_counters_sub(struct tzc_counters *c, const struct tzc_counters *old)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 /* For system headers older than the kernel under test. */
 #ifndef TCMU_MAILBOX_FLAG_CAP_ZERO_COPY
@@ -23,9 +24,6 @@
 #endif
 #ifndef TCMU_KFLAG_ZERO_COPY
 #define TCMU_KFLAG_ZERO_COPY		0x1
-#endif
-#ifndef TCMU_KFLAG_ZERO_COPY_BIDI
-#define TCMU_KFLAG_ZERO_COPY_BIDI	0x2
 #endif
 
 #ifndef ARRAY_SIZE
@@ -44,6 +42,7 @@
 struct tzc_opts {
 	uint64_t size;
 	int zero_copy;		/* -1: not mentioned in control */
+	int in_place;		/* -1: not mentioned in control */
 	long min_bytes;		/* -1: not mentioned in control */
 	int area_mb;
 	int ring_mb;		/* 0: the kernel's default */
@@ -52,8 +51,18 @@ struct tzc_opts {
 	int time_out;		/* -1: the kernel's default */
 };
 
+/* Everything that a page fills is mapped. */
 #define TZC_OPTS_DEFAULT { .size = 64 * TZC_MB, .zero_copy = 1,		\
-	.min_bytes = 4096, .area_mb = 16, .max_sectors = 8192, .time_out = -1 }
+	.in_place = -1, .min_bytes = tzc_page_size(), .area_mb = 16,	\
+	.max_sectors = 8192, .time_out = -1 }
+/* A network fabric's data is in the data area, and nothing is mapped. */
+#define TZC_OPTS_IN_PLACE { .size = 64 * TZC_MB, .zero_copy = -1,	\
+	.in_place = 1, .min_bytes = -1, .area_mb = 16,			\
+	.max_sectors = 8192, .time_out = -1 }
+/* Any kernel with tcmu takes these. */
+#define TZC_OPTS_STOCK { .size = 64 * TZC_MB, .zero_copy = -1,		\
+	.in_place = -1, .min_bytes = -1, .area_mb = 16,			\
+	.max_sectors = 8192, .time_out = -1 }
 
 struct tzc_dev {
 	char name[40];
@@ -76,7 +85,19 @@ struct tzc_counters {
 int tzc_write_file(const char *path, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 int tzc_read_file(const char *path, char *buf, size_t len);
-bool tzc_kernel_has_zero_copy(void);
+bool tzc_kernel_has(const char *attr);
+
+/* What a program needs besides root and tcmu. */
+enum { TZC_NEED_ISCSI = 1, TZC_NEED_IN_PLACE = 2, TZC_NEED_MAPPED = 4 };
+/*
+ * Load what isn't there yet. NULL if nothing is missing, else one line that
+ * says what is.
+ */
+const char *tzc_missing(unsigned int needs);
+static inline size_t tzc_page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
 
 /* Make the backstore directory only: not configured, not enabled. */
 int tzc_mkdev(struct tzc_dev *d, const char *name);
@@ -89,16 +110,22 @@ int tzc_create(struct tzc_dev *d, const char *name, const struct tzc_opts *o);
  * commands, so somebody must be serving the ring.
  */
 int tzc_export(struct tzc_dev *d);
+/* Only the LUN: whatever the scan has found. */
+int tzc_add_lun(struct tzc_dev *d);
 int tzc_unexport(struct tzc_dev *d);
 /* Works with commands in flight and without a handler. */
 int tzc_destroy(struct tzc_dev *d);
 /* Remove every device whose name starts with prefix: what a crash left. */
 int tzc_cleanup(const char *prefix);
 
+int tzc_control(struct tzc_dev *d, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 int tzc_attr_get(struct tzc_dev *d, const char *attr, long long *val);
 int tzc_attr_set(struct tzc_dev *d, const char *attr, const char *val);
 int tzc_action(struct tzc_dev *d, const char *action, int val);
+/* A kernel without some of the counters has them at zero. */
 int tzc_counters(struct tzc_dev *d, struct tzc_counters *c);
+int tzc_counter_set(struct tzc_dev *d, const char *name, const char *val);
 void tzc_counters_sub(struct tzc_counters *c, const struct tzc_counters *old);
 void tzc_counters_print(FILE *f, const struct tzc_counters *c);
 

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Completions that can't be: the device is marked broken, nothing hangs,
- * nobody else is harmed, and reset_ring brings it back. With zero copy and
- * without: the ring is the same.
+ * ring_hostile: Completions that cannot be mark the device broken, and
+ * reset_ring brings it back.
  */
 #include "zc_test.h"
 
-#define LEN	(64 * KB)
+#define LEN	(16 * PG)
 
 FIXTURE(ring_hostile) {
 	struct zc z;
@@ -23,10 +22,12 @@ FIXTURE_VARIANT_ADD(ring_hostile, copied) { .zero_copy = 0 };
 
 FIXTURE_SETUP(ring_hostile)
 {
-	struct tzc_opts o = TZC_OPTS_DEFAULT;
+	struct tzc_opts o = TZC_OPTS_STOCK;
 
-	NEED_ZERO_COPY();
-	o.zero_copy = variant->zero_copy;
+	if (variant->zero_copy && !tzc_kernel_has("zero_copy"))
+		SKIP(return, "this kernel's tcmu has no zero_copy");
+	if (variant->zero_copy)
+		o = (struct tzc_opts)TZC_OPTS_DEFAULT;
 	ASSERT_EQ(0, zc_up(&self->z, &o));
 	tzc_srv_stop(&self->z.srv);
 	self->buf = mem_get(MEM_ANON, LEN);
@@ -213,6 +214,91 @@ TEST_F(ring_hostile, completed_after_keep_buf)
 	check_broken(_metadata, self, false);
 }
 
+/* The kernel has its own head. */
+TEST_F(ring_hostile, head_scribbled)
+{
+	struct tcmu_mailbox *mb = self->z.srv.ring.mb;
+	struct tzc_cmd *cmd;
+	int i;
+
+	cmd = hold(self, &self->io);
+	ASSERT_NE(NULL, cmd);
+	mb->cmd_head = 0xdeadbeef;
+	zc_serve(&self->z, cmd);
+	EXPECT_EQ(LEN, zc_io_wait(&self->io));
+	EXPECT_TRUE(is_filled(self->z.tgt.mem + T_OFF, LEN, 1));
+
+	/* The next command puts the right value back. */
+	for (i = 0; i < 3; i++) {
+		mb->cmd_head = self->z.srv.ring.next;
+		cmd = hold(self, &self->io);
+		ASSERT_NE(NULL, cmd);
+		/* In place of this one, were the head the handler's. */
+		mb->cmd_head = mb->cmdr_size - 4;
+		zc_serve(&self->z, cmd);
+		EXPECT_EQ(LEN, zc_io_wait(&self->io));
+		fill(self->buf, LEN, 2 + i);
+		self->io = (struct zc_io){ .fd = self->z.fd, .dir = TZC_WRITE,
+					   .sg = true, .buf = self->buf,
+					   .len = LEN, .off = T_OFF };
+		ASSERT_EQ(0, zc_io_start(&self->io));
+		while (*(volatile uint32_t *)&mb->cmd_head == mb->cmdr_size - 4)
+			usleep(1000);
+		cmd = zc_wait(&self->z);
+		ASSERT_NE(NULL, cmd);
+		zc_serve(&self->z, cmd);
+		EXPECT_EQ(LEN, zc_io_wait(&self->io));
+		EXPECT_TRUE(is_filled(self->z.tgt.mem + T_OFF, LEN, 2 + i));
+	}
+}
+
+struct liar {
+	struct tcmu_cmd_entry *ent;
+	volatile bool stop;
+};
+
+static void *lie(void *arg)
+{
+	struct liar *l = arg;
+
+	while (!l->stop) {
+		l->ent->rsp.read_len = PG;
+		asm volatile("" : : : "memory");
+		l->ent->rsp.read_len = 0x7fffffff;
+		asm volatile("" : : : "memory");
+	}
+	return NULL;
+}
+
+/* A read_len that grows while the kernel looks: it looks once. */
+TEST_F_TIMEOUT(ring_hostile, read_len_changes, 60)
+{
+	struct zc *z = &self->z;
+	struct tzc_cmd *cmd;
+	struct liar l = { };
+	pthread_t thr;
+	ssize_t ret;
+	int i;
+
+	for (i = 0; i < 200; i++) {
+		/* Not the whole of a block is asked for. */
+		memset(self->buf, 0x11, LEN);
+		cmd = CATCH_IO(&self->io, true, TZC_READ, self->buf,
+			       LEN - 512, T_OFF);
+		memset(cmd->iov[0].iov_base, 0x22, PG);
+		cmd->uflags = TCMU_UFLAG_READ_LEN;
+		l = (struct liar){ .ent = cmd->ent };
+		tzc_complete(&z->srv.ring, cmd);
+		ASSERT_EQ(0, pthread_create(&thr, NULL, lie, &l));
+		tzc_notify(&z->srv.ring);
+		ret = zc_io_wait(&self->io);
+		l.stop = true;
+		pthread_join(thr, NULL);
+		ASSERT_NE(-ETIMEDOUT, ret);
+		EXPECT_TRUE(is_all(self->buf + LEN - 512, 512, 0x11));
+	}
+}
+
 /* --- at the end of the ring ---------------------------------------- */
 
 FIXTURE(ring_end) {
@@ -223,9 +309,8 @@ FIXTURE(ring_end) {
 
 FIXTURE_SETUP(ring_end)
 {
-	struct tzc_opts o = TZC_OPTS_DEFAULT;
+	struct tzc_opts o = TZC_OPTS_STOCK;
 
-	NEED_ZERO_COPY();
 	/* The smallest there is: it has to be filled. */
 	o.ring_mb = 1;
 	ASSERT_EQ(0, zc_up(&self->z, &o));
@@ -255,8 +340,8 @@ TEST_F_TIMEOUT(ring_end, len_across_the_end, 120)
 	tzc_srv_stop(&z->srv);
 	fill(self->buf, LEN, 1);
 
-	last = HOLD_SG(&self->io, TZC_WRITE, self->buf, LEN, T_OFF);
-	first = HOLD_SG(&io, TZC_WRITE, self->buf, LEN, T_OFF);
+	last = CATCH_IO(&self->io, true, TZC_WRITE, self->buf, LEN, T_OFF);
+	first = CATCH_IO(&io, true, TZC_WRITE, self->buf, LEN, T_OFF);
 	left = size - ((char *)last->ent - (char *)tzc_entry(r, 0));
 	ASSERT_GT(2 * len, left);
 	ASSERT_EQ(tzc_entry(r, 0), first->ent);
@@ -279,4 +364,4 @@ TEST_F_TIMEOUT(ring_end, len_across_the_end, 120)
 	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, LEN, 1));
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(0)

@@ -5,9 +5,10 @@
 #   run.sh                 all of them
 #   run.sh zc_threshold    one program
 #   run.sh zc_vma:fork_both_touch   one test of it
-#   run.sh -l              their names
-# One TAP stream, then "N passed, N failed, N skipped"; exit status 1 if
-# anything failed. BIN=DIR says where the programs are.
+#   run.sh -l              their names, and what each proves
+# One TAP stream, then "N passed, N failed, N skipped". Exit status 1 if
+# anything failed, 4 if nothing can be tested here. Modules that it loads, it
+# unloads. BIN=DIR says where the programs are.
 
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -20,17 +21,12 @@ if [ -z "${BIN:-}" ]; then
 	done
 fi
 
-all_tests() {
-	local p
-
-	for p in "$BIN"/zc_* "$BIN"/ring_*; do
-		case $p in
-		*.c | *.h | *.o | *.d) continue ;;
-		esac
-		[ -x "$p" ] && basename "$p"
-	done
-	echo mkspecial_kunit
+# A line each: name, what it proves, and why it was not built, if it wasn't.
+list() {
+	cat "$BIN/tests.list"
+	printf 'mkspecial_kunit\tSpecial PTEs are set and unmapped as they should be (KUnit).\n'
 }
+listed() { list | awk -F '\t' -v name="$1" '$1 == name { found = 1; print $3 } END { exit !found }'; }
 
 # Renumber what the program says; the rest becomes comments.
 take_results() {
@@ -40,6 +36,8 @@ take_results() {
 		if [[ $line =~ ^(ok|not\ ok)\ [0-9]+\ ([^\ ]+)\ ?(.*)$ ]]; then
 			result "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}" \
 				"${BASH_REMATCH[3]}"
+		elif [[ $line =~ ^1\.\.0\ #\ SKIP\ (.*)$ ]]; then
+			result ok "$2" "# SKIP ${BASH_REMATCH[1]}"
 		elif [[ $line =~ ^#\ +(RUN|OK)\ |^TAP|^1\.\.|^#\ (Starting|Totals|PASSED|FAILED|[0-9]+\ skipped) ]]; then
 			:
 		else
@@ -49,8 +47,13 @@ take_results() {
 }
 
 run_program() {
-	local name=$1 test=$2 marker out rc before=$nr
+	local name=$1 test=$2 marker out rc before=$nr why
 
+	why=$(listed "$name")
+	if [ -n "$why" ]; then
+		result ok "$name" "# SKIP $why"
+		return
+	fi
 	marker=$(log_mark "$name")
 	out=$(mktemp)
 	echo "# $name"
@@ -60,7 +63,7 @@ run_program() {
 		timeout -k 10 "$limit" "$BIN/$name" >"$out" 2>&1
 	fi
 	rc=$?
-	take_results "$out"
+	take_results "$out" "$name"
 	rm -f "$out"
 	if timed_out $rc; then
 		result "not ok" "$name.finished_in_${limit}_s"
@@ -122,22 +125,53 @@ check_leaks() {
 	fi
 }
 
+modules() { cut -d ' ' -f 1 /proc/modules 2>/dev/null | sort; }
+
+# Those that weren't there before, $1, have no reason to stay.
+unload_modules() {
+	local before=$1 marker new left=none last m
+
+	new=$(comm -13 <(echo "$before") <(modules))
+	[ -n "$new" ] || return
+	echo "# loaded for the tests: ${new//$'\n'/ }"
+	marker=$(log_mark modules)
+	rmdir /sys/kernel/config/target/{loopback,iscsi,core/user_0} 2>/dev/null
+	# In whatever order they let go of each other.
+	until [ -z "$left" ] || [ "$left" = "${last:-}" ]; do
+		last=$left
+		for m in $new; do
+			[ ! -d "/sys/module/$m" ] || rmmod "$m" 2>/dev/null
+		done
+		left=$(comm -13 <(echo "$before") <(modules))
+	done
+	if [ -z "$left" ]; then
+		result ok modules_unloaded
+	else
+		for m in $left; do
+			grep "^$m " /proc/modules | sed 's/^/# left: /'
+		done
+		result "not ok" modules_unloaded
+	fi
+	log_check "$marker" modules_unloaded.kernel_log
+}
+
+[ -f "$BIN/tests.list" ] || tap_die "no programs in $BIN; make, or give BIN=DIR"
 if [ "${1:-}" = -l ]; then
-	all_tests
+	list | awk -F '\t' '{ printf "%-16s %s%s\n", $1, $2, $3 ? " (" $3 ")" : "" }'
 	exit 0
 fi
-[ -x "$BIN/tcmu_handler" ] || tap_die "no programs in $BIN; make, or give BIN=DIR"
 if [ $# -eq 0 ]; then
-	mapfile -t names <<<"$(all_tests)"
+	mapfile -t names < <(list | cut -f 1)
 	set -- "${names[@]}"
 fi
 for t; do
-	if [ "${t%%:*}" != mkspecial_kunit ] && [ ! -x "$BIN/${t%%:*}" ]; then
-		tap_die "no test ${t%%:*}; run.sh -l lists them"
-	fi
+	listed "${t%%:*}" >/dev/null || tap_die "no test ${t%%:*}; run.sh -l lists them"
 done
 
+loaded=$(modules)
 tap_start
+# What isn't there, the programs that need it say.
+modprobe -a -q tcm_loop iscsi_target_mod 2>/dev/null
 [ ! -w /sys/kernel/debug/kmemleak ] || echo clear >/sys/kernel/debug/kmemleak
 for t; do
 	case $t in
@@ -147,4 +181,5 @@ for t; do
 	esac
 done
 check_leaks
+unload_modules "$loaded"
 tap_end

@@ -4,6 +4,7 @@
 # What makes one TAP stream of many tests, with the kernel's complaints as
 # failures. Sourced by what runs them: run.sh here, and that of other suites.
 #   tap_die MESSAGE              exit status 2
+#   tap_skip REASON              nothing can be tested here: exit status 4
 #   tap_start                    root? is there a target core? then the header
 #   result ok|not\ ok NAME [DIRECTIVE]
 #   marker=$(log_mark NAME)      what the kernel says after this ...
@@ -20,12 +21,23 @@ tap_die() {
 	exit 2
 }
 
+tap_skip() {
+	printf 'TAP version 13\n1..0 # SKIP %s\n' "$*"
+	exit 4
+}
+
 tap_start() {
-	[ "$(id -u)" -eq 0 ] || tap_die "needs root"
+	local why=
+
+	[ "$(id -u)" -eq 0 ] || tap_skip "needs root"
+	if [ ! -d /sys/module/target_core_user ]; then
+		why=$(modprobe target_core_user 2>&1) ||
+			tap_skip "no tcmu in this kernel (CONFIG_TCM_USER2): ${why%%$'\n'*}"
+	fi
 	mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
 	mountpoint -q /sys/kernel/debug || mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
-	[ -d /sys/kernel/config/target ] || modprobe target_core_user 2>/dev/null
-	[ -d /sys/kernel/config/target ] || tap_die "no target core in this kernel"
+	[ -d /sys/kernel/config/target ] ||
+		tap_skip "no /sys/kernel/config/target: is configfs mounted?"
 	# Markers must not be suppressed.
 	echo on >/proc/sys/kernel/printk_devkmsg 2>/dev/null
 	echo "TAP version 13"

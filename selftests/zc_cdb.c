@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Only READs and WRITEs whose data is what their CDB says are mapped. */
+/*
+ * zc_cdb: Only READs and WRITEs whose data is what their CDB says are mapped.
+ */
 #include "zc_test.h"
 
-#define LEN	(64 * KB)
+#define LEN	(16 * PG)
 #define SECTORS	(LEN / TZC_SECTOR)
 
 FIXTURE(zc_cdb) {
@@ -14,7 +16,6 @@ FIXTURE_SETUP(zc_cdb)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
 	ASSERT_EQ(0, zc_up(&self->z, &o));
 	self->buf = mem_get(MEM_ANON, 2 * LEN);
 	ASSERT_NE(NULL, self->buf);
@@ -139,7 +140,7 @@ TEST_F(zc_cdb, wrong_direction_is_copied)
 /* What a handler would leave as it was isn't shown to the initiator. */
 TEST_F(zc_cdb, other_length_is_copied)
 {
-	static const uint32_t nr[] = { 8, SECTORS - 1, SECTORS + 1 };
+	const uint32_t nr[] = { 8, SECTORS - 1, SECTORS + 1 };
 	struct zc *z = &self->z;
 	struct tzc_counters c;
 	unsigned char cdb[32];
@@ -210,4 +211,4 @@ TEST_F(zc_cdb, short_variable_length_is_copied)
 	EXPECT_EQ(1, c.cdb);
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

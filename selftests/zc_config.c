@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The switch, its threshold and what both change in the map and the ring. */
+/*
+ * zc_config: The switches and the threshold, and what they change in the map
+ * and the ring.
+ */
 #include "zc_test.h"
 
 FIXTURE(zc_config) {
@@ -8,28 +11,12 @@ FIXTURE(zc_config) {
 
 FIXTURE_SETUP(zc_config)
 {
-	char name[32];
-
-	NEED_ZERO_COPY();
-	memset(&self->z, 0, sizeof(self->z));
-	self->z.fd = -1;
-	self->z.srv.ring.fd = -1;
-	tzc_cleanup(T_PREFIX);
-	snprintf(name, sizeof(name), T_PREFIX "%d", getpid());
-	ASSERT_EQ(0, tzc_mkdev(&self->z.dev, name));
+	ASSERT_EQ(0, zc_mkdev(&self->z));
 }
 
 FIXTURE_TEARDOWN(zc_config)
 {
 	EXPECT_EQ(0, zc_down(&self->z));
-}
-
-static int control(struct tzc_dev *d, const char *val)
-{
-	char path[192];
-
-	snprintf(path, sizeof(path), "%s/control", d->dir);
-	return tzc_write_file(path, "%s", val);
 }
 
 #define ATTR(name) ({							\
@@ -54,11 +41,11 @@ TEST_F(zc_config, off_by_default)
 
 TEST_F(zc_config, control_sets_attributes)
 {
-	ASSERT_EQ(0, control(&self->z.dev,
-			     "zero_copy=1,zero_copy_min_bytes=12345"));
+	ASSERT_EQ(0, tzc_control(&self->z.dev,
+				 "zero_copy=1,zero_copy_min_bytes=12345"));
 	EXPECT_EQ(1, ATTR("zero_copy"));
 	EXPECT_EQ(12345, ATTR("zero_copy_min_bytes"));
-	ASSERT_EQ(0, control(&self->z.dev, "zero_copy=0"));
+	ASSERT_EQ(0, tzc_control(&self->z.dev, "zero_copy=0"));
 	EXPECT_EQ(0, ATTR("zero_copy"));
 	ASSERT_EQ(0, tzc_attr_set(&self->z.dev, "zero_copy", "1"));
 	EXPECT_EQ(1, ATTR("zero_copy"));
@@ -69,14 +56,14 @@ TEST_F(zc_config, bad_values_refused)
 	static const char *const controls[] = {
 		"zero_copy=2", "zero_copy=-1", "zero_copy=x",
 		"zero_copy_min_bytes=-1", "zero_copy_min_bytes=x",
-		"data_pages_per_blk=0", "data_pages_per_blk=-1",
+		"zero_copy_in_place=2", "zero_copy_in_place=x",
 	};
 	static const char *const bad_switch[] = { "2", "-1", "x", "" };
 	static const char *const bad_bytes[] = { "-1", "x", "" };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(controls); i++)
-		EXPECT_EQ(-EINVAL, control(&self->z.dev, controls[i]))
+		EXPECT_EQ(-EINVAL, tzc_control(&self->z.dev, "%s", controls[i]))
 			TH_LOG("case %zu", i);
 	/* An empty string is no write at all. */
 	for (i = 0; bad_switch[i][0]; i++)
@@ -101,7 +88,7 @@ TEST_F(zc_config, switch_busy_while_enabled)
 	EXPECT_EQ(-EBUSY, tzc_attr_set(&self->z.dev, "zero_copy", "0"));
 	EXPECT_EQ(0, tzc_attr_set(&self->z.dev, "zero_copy", "1"));
 	EXPECT_EQ(-EINVAL, tzc_attr_set(&self->z.dev, "zero_copy", "2"));
-	EXPECT_NE(0, control(&self->z.dev, "zero_copy=0"));
+	EXPECT_NE(0, tzc_control(&self->z.dev, "zero_copy=0"));
 	EXPECT_EQ(1, ATTR("zero_copy"));
 }
 
@@ -115,6 +102,58 @@ TEST_F(zc_config, switch_busy_while_enabled_off)
 	EXPECT_EQ(-EBUSY, tzc_attr_set(&self->z.dev, "zero_copy", "1"));
 	EXPECT_EQ(0, tzc_attr_set(&self->z.dev, "zero_copy", "0"));
 	EXPECT_EQ(0, ATTR("zero_copy"));
+}
+
+/* One switch for both, unless the other one is mentioned: in any order. */
+TEST_F(zc_config, in_place_follows)
+{
+	static const struct {
+		const char *control;
+		int in_place;
+	} cases[] = {
+		{ "zero_copy=1", 1 },
+		{ "zero_copy=1,zero_copy_in_place=0", 0 },
+		{ "zero_copy_in_place=0,zero_copy=1", 0 },
+		{ "zero_copy=0,zero_copy_in_place=1", 1 },
+		{ "zero_copy_in_place=1,zero_copy=0", 1 },
+		{ "zero_copy=0", 0 },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		/* Whether it was mentioned is remembered: a new device. */
+		ASSERT_EQ(0, tzc_destroy(&self->z.dev));
+		ASSERT_EQ(0, zc_mkdev(&self->z));
+		ASSERT_EQ(0, tzc_control(&self->z.dev, "%s", cases[i].control));
+		EXPECT_EQ(cases[i].in_place, ATTR("zero_copy_in_place"))
+			TH_LOG("%s", cases[i].control);
+	}
+}
+
+/* Alone, it needs no range, and a handler finds what it always had. */
+TEST_F(zc_config, in_place_alone_maps_nothing)
+{
+	struct tzc_opts o = TZC_OPTS_DEFAULT;
+	struct zc *z = &self->z;
+	struct tzc_counters c;
+	char *buf;
+
+	o.zero_copy = 0;
+	o.in_place = 1;
+	ASSERT_EQ(0, tzc_configure(&z->dev, &o));
+	ASSERT_EQ(0, zc_start(z, "ram", 0));
+	EXPECT_EQ(TZC_RING_BYTES + 16 * MB, z->dev.map_size);
+	EXPECT_FALSE(z->srv.ring.mb->flags & TCMU_MAILBOX_FLAG_CAP_ZERO_COPY);
+	EXPECT_EQ(0, ATTR("zero_copy"));
+	EXPECT_EQ(1, ATTR("zero_copy_in_place"));
+	buf = mem_get(MEM_ANON, MB);
+	ASSERT_NE(NULL, buf);
+	fill(buf, MB, 1);
+	ASSERT_EQ(MB, do_rw(z->fd, TZC_WRITE, buf, MB, T_OFF));
+	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, MB, 1));
+	c = zc_count(z);
+	EXPECT_EQ(MB, c.copied_bytes);
+	EXPECT_EQ(0, c.mapped_cmds + c.faults + c.ahead + c.pages + c.unmaps);
 }
 
 TEST_F(zc_config, threshold_changes_any_time)
@@ -140,8 +179,8 @@ TEST_F(zc_config, counters_start_at_zero_and_are_read_only)
 	ASSERT_EQ(0, tzc_enable(&self->z.dev));
 	ASSERT_EQ(0, tzc_counters(&self->z.dev, &c));
 	EXPECT_EQ(0, memcmp(&c, zero, sizeof(c)));
-	EXPECT_NE(0, tzc_attr_set(&self->z.dev, "zc_mapped_cmds", "1"));
-	EXPECT_NE(0, tzc_attr_set(&self->z.dev, "zc_faults", "1"));
+	EXPECT_NE(0, tzc_counter_set(&self->z.dev, "mapped_cmds", "1"));
+	EXPECT_NE(0, tzc_counter_set(&self->z.dev, "faults", "1"));
 }
 
 TEST_F(zc_config, map_layout_with_zero_copy)
@@ -239,4 +278,4 @@ TEST_F(zc_config, off_is_identical_to_stock)
 	EXPECT_EQ(0, c.faults + c.ahead + c.pages + c.unmaps);
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-/* What was written is stored, what is stored is read: any size and memory. */
+/*
+ * zc_io: What was written is stored and what is stored is read, for any size
+ * and memory.
+ */
 #include "zc_test.h"
 #include <linux/fs.h>
-
-static const size_t sizes[] = {
-	512, 1536, 4 * KB, 12 * KB, 60 * KB + 512, 64 * KB, 256 * KB, MB, 4 * MB,
-};
 
 FIXTURE(zc_io) {
 	struct zc z;
@@ -34,7 +33,6 @@ FIXTURE_SETUP(zc_io)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
 	o.size = 16 * MB;
 	unlink("/tmp/zc_io.img");
 	ASSERT_EQ(0, zc_up_workers(&self->z, &o, variant->target, 0));
@@ -84,7 +82,7 @@ static void one_size(struct __test_metadata *_metadata,
 	c = zc_count(z);
 	EXPECT_EQ(2 * len, c.mapped_bytes + c.copied_bytes);
 	EXPECT_EQ(0, c.page + c.space);
-	if (len < 4 * KB) {
+	if (len < PG) {
 		EXPECT_EQ(0, c.mapped_cmds);
 		EXPECT_EQ(2, c.small);
 	} else if (!shift && !(len % PG)) {
@@ -98,7 +96,7 @@ static void one_size(struct __test_metadata *_metadata,
 		 */
 		EXPECT_LE(2, c.layout);
 		EXPECT_EQ(c.copied_cmds, c.layout + c.small);
-		if (len <= 256 * KB)
+		if (len <= 64 * PG)
 			EXPECT_EQ(0, c.mapped_cmds);
 	}
 	if (_metadata->exit_code != old)
@@ -108,13 +106,17 @@ static void one_size(struct __test_metadata *_metadata,
 
 TEST_F_TIMEOUT(zc_io, direct, 60)
 {
+	const size_t sizes[] = {
+		512, 1536, PG, 3 * PG, 15 * PG + 512, 16 * PG, 64 * PG, MB,
+		4 * MB,
+	};
 	size_t i, size = 4 * MB + 2 * PG;
 	char *buf;
 
 	buf = mem_get(variant->kind, size);
 	ASSERT_NE(NULL, buf);
 	memset(buf, 0x55, size);
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+	for (i = 0; i < ARRAY_SIZE(sizes) && sizes[i] <= 4 * MB; i++) {
 		one_size(_metadata, self, buf, sizes[i], 0);
 		one_size(_metadata, self, buf, sizes[i], 512);
 	}
@@ -267,7 +269,6 @@ FIXTURE_SETUP(zc_slab)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
 	o.min_bytes = 0;
 	ASSERT_EQ(0, zc_up(&self->z, &o));
 }
@@ -288,4 +289,4 @@ TEST_F(zc_slab, scan_commands_are_copied)
 	EXPECT_EQ(c.copied_cmds, c.cdb + c.layout + c.page);
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

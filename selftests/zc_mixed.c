@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Copied and mapped commands in flight together, completed out of order. */
+/*
+ * zc_mixed: Copied and mapped commands can be in flight together and complete
+ * in any order.
+ */
 #include "zc_test.h"
 
 #define DEPTH	32
 #define ROUNDS	12
-#define REGION	(256 * KB)
+#define REGION	(64 * PG)
 
 FIXTURE(zc_mixed) {
 	struct zc z;
@@ -21,8 +24,8 @@ FIXTURE_SETUP(zc_mixed)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
-	o.min_bytes = 8192;
+	o.size = 2 * MB + DEPTH * REGION;
+	o.min_bytes = 2 * PG;
 	ASSERT_EQ(0, zc_up_workers(&self->z, &o, "ram", variant->workers));
 }
 
@@ -41,8 +44,8 @@ struct job {
 static void *job_thread(void *arg)
 {
 	/* Copied for size, mapped, copied for layout, mapped. */
-	static const struct { size_t len, shift; } kinds[] = {
-		{ 4 * KB, 0 }, { 16 * KB, 0 }, { 32 * KB, 512 }, { 128 * KB, 0 },
+	const struct { size_t len, shift; } kinds[] = {
+		{ PG, 0 }, { 4 * PG, 0 }, { 8 * PG, 512 }, { 32 * PG, 0 },
 	};
 	struct job *j = arg;
 	off_t off = T_OFF + j->nr * REGION;
@@ -96,4 +99,4 @@ TEST_F_TIMEOUT(zc_mixed, depth_32, 60)
 	EXPECT_GE(c.mapped_cmds, c.unmaps);
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

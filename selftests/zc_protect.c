@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the handler may do with a command's pages, and for how long: read a
- * WRITE, fill a READ, and nothing at all once it has been completed.
+ * zc_protect: The handler can read a WRITE's pages and fill a READ's, until it
+ * has completed it.
  */
 #include "zc_test.h"
 #include <sched.h>
 
-#define LEN	(64 * KB)
+#define LEN	(16 * PG)
 
 FIXTURE(zc_protect) {
 	struct zc z;
@@ -17,7 +17,6 @@ FIXTURE_SETUP(zc_protect)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
 	ASSERT_EQ(0, zc_up(&self->z, &o));
 	tzc_srv_stop(&self->z.srv);
 	self->buf = mem_get(MEM_ANON, 4 * LEN);
@@ -418,4 +417,4 @@ TEST_F_TIMEOUT(zc_protect, range_reused, 60)
 	}
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-/* No handler yet, no handler any more, another handler. */
+/* zc_restart: Mapped commands wait for a handler and survive its death. */
 #include "zc_test.h"
 
 #define NR	6
-#define LEN	(64 * KB)
+#define LEN	(16 * PG)
 
 FIXTURE(zc_restart) {
 	struct zc z;
@@ -15,7 +15,6 @@ FIXTURE_SETUP(zc_restart)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
 	ASSERT_EQ(0, zc_up(&self->z, &o));
 	self->buf = mem_get(MEM_ANON, NR * LEN);
 	ASSERT_NE(NULL, self->buf);
@@ -198,4 +197,4 @@ TEST_F(zc_restart, exec_in_flight)
 	check_all(_metadata, self);
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The data area's pages go back to the system; mapped commands stay. */
+/*
+ * zc_shrinker: Giving the data area's pages back to the system leaves mapped
+ * commands alone.
+ */
 #include "zc_test.h"
 
-#define LEN	(64 * KB)
+#define LEN	(16 * PG)
 #define PARAM	"/sys/module/target_core_user/parameters/global_max_data_area_mb"
 
 FIXTURE(zc_shrinker) {
@@ -14,7 +17,6 @@ FIXTURE_SETUP(zc_shrinker)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
 	ASSERT_LT(0, tzc_read_file(PARAM, self->limit, sizeof(self->limit)));
 	ASSERT_EQ(0, zc_up(&self->z, &o));
 	self->buf = mem_get(MEM_ANON, 8 * MB);
@@ -87,49 +89,6 @@ TEST_F_TIMEOUT(zc_shrinker, mapped_commands_stay, 60)
 	EXPECT_TRUE(is_filled(self->buf + LEN, LEN, 2));
 }
 
-static bool queued(void *arg)
-{
-	struct zc *z = arg;
-	struct tzc_counters c;
-
-	tzc_counters(&z->dev, &c);
-	return c.copied_bytes - z->last.copied_bytes >= 4 * MB;
-}
-
-/* With nobody who has the device open there is nothing to unmap from. */
-TEST_F_TIMEOUT(zc_shrinker, device_not_open, 60)
-{
-	struct zc *z = &self->z;
-	struct zc_io io[4];
-	int i;
-
-	tzc_srv_close(&z->srv);
-	z->srv.ring.fd = -1;
-	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_min_bytes", "16777216"));
-	for (i = 0; i < 4; i++) {
-		io[i] = (struct zc_io){ .fd = z->fd, .dir = TZC_WRITE,
-					.sg = true, .buf = self->buf + i * MB,
-					.len = MB, .off = T_OFF };
-		ASSERT_EQ(0, zc_io_start(&io[i]));
-	}
-	ASSERT_EQ(0, tzc_wait_for(queued, z, SOON));
-	/* Their blocks are free then, and still have their pages. */
-	ASSERT_EQ(0, tzc_action(&z->dev, "reset_ring", 2));
-	for (i = 0; i < 4; i++)
-		EXPECT_EQ(-EIO, zc_io_wait(&io[i]));
-	ASSERT_EQ(0, tzc_write_file(PARAM, "1"));
-	/* Nothing shows that the work is done. */
-	sleep(1);
-
-	/* It takes no page from who comes then. */
-	ASSERT_EQ(0, tzc_srv_open(&z->srv, &z->dev, &z->tgt));
-	ASSERT_EQ(0, tzc_wait_for(area_freed, z, SOON));
-	ASSERT_EQ(0, tzc_srv_start(&z->srv));
-	fill(self->buf, 4 * MB, 5);
-	ASSERT_EQ(4 * MB, do_rw(z->fd, TZC_WRITE, self->buf, 4 * MB, T_OFF));
-	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, 4 * MB, 5));
-}
-
 /* Both at once, again and again. */
 TEST_F_TIMEOUT(zc_shrinker, at_work, 60)
 {
@@ -160,4 +119,4 @@ TEST_F_TIMEOUT(zc_shrinker, at_work, 60)
 	EXPECT_LT(0, c.copied_bytes);
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

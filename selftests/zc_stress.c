@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Faults, completions and everything that changes mappings, all at once. */
+/*
+ * zc_stress: Faults, completions and changes of the mappings can come all at
+ * once.
+ */
 #include "zc_test.h"
 
 #define JOBS	8
 #define ROUNDS	60
-#define REGION	(512 * KB)
+#define REGION	(128 * PG)
 
 FIXTURE(zc_stress) {
 	struct zc z;
@@ -15,7 +18,7 @@ FIXTURE_SETUP(zc_stress)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
+	o.size = 2 * MB + JOBS * REGION;
 	ASSERT_EQ(0, zc_up_workers(&self->z, &o, "ram", 4));
 }
 
@@ -164,4 +167,4 @@ TEST_F_TIMEOUT(zc_stress, everything_at_once, 200)
 	EXPECT_LT(0, c.layout);
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)

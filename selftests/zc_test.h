@@ -13,7 +13,7 @@
 #include <time.h>
 #include "kselftest_harness.h"
 
-#define PG		4096UL
+#define PG		tzc_page_size()
 #define KB		1024UL
 #define MB		(1UL << 20)
 /* Long enough for a slow emulator, shorter than the harness's patience. */
@@ -214,7 +214,21 @@ static __maybe_unused ssize_t zc_io_wait_ms(struct zc_io *io, int ms)
 
 enum mem_kind { MEM_ANON, MEM_THP, MEM_HUGETLB, MEM_SHMEM };
 
-#define HUGE	(2 * MB)
+static __maybe_unused size_t huge_page_size(void)
+{
+	char line[128];
+	size_t kb = 2048;
+	FILE *f = fopen("/proc/meminfo", "r");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Hugepagesize: %zu kB", &kb) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kb * KB;
+}
+
+#define HUGE	huge_page_size()
 
 static __maybe_unused void *mem_get(enum mem_kind kind, size_t len)
 {
@@ -277,7 +291,8 @@ static __maybe_unused int zc_open_disk(struct zc *z, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
-static __maybe_unused int zc_create(struct zc *z, const struct tzc_opts *o)
+/* The directory only; the rest is for zc_start(). */
+static __maybe_unused int zc_mkdev(struct zc *z)
 {
 	char name[32];
 
@@ -287,16 +302,16 @@ static __maybe_unused int zc_create(struct zc *z, const struct tzc_opts *o)
 	z->srv.ring.fd = -1;
 	tzc_cleanup(T_PREFIX);
 	snprintf(name, sizeof(name), T_PREFIX "%d", getpid());
-	return tzc_create(&z->dev, name, o);
+	return tzc_mkdev(&z->dev, name);
 }
 
-/* A ram disk that is served, and its path's counters at zero. */
-static __maybe_unused int zc_up_workers(struct zc *z, const struct tzc_opts *o,
-					const char *target, int nworkers)
+/* Of a configured device. */
+static __maybe_unused int zc_start(struct zc *z, const char *target,
+				   int nworkers)
 {
 	int ret;
 
-	ret = zc_create(z, o);
+	ret = tzc_enable(&z->dev);
 	if (ret)
 		return ret;
 	z->up = true;
@@ -316,6 +331,18 @@ static __maybe_unused int zc_up_workers(struct zc *z, const struct tzc_opts *o,
 		return -errno;
 	tzc_counters(&z->dev, &z->last);
 	return 0;
+}
+
+/* A ram disk that is served, and its path's counters at zero. */
+static __maybe_unused int zc_up_workers(struct zc *z, const struct tzc_opts *o,
+					const char *target, int nworkers)
+{
+	int ret;
+
+	ret = zc_mkdev(z);
+	if (!ret)
+		ret = tzc_configure(&z->dev, o);
+	return ret ?: zc_start(z, target, nworkers);
 }
 
 static __maybe_unused int zc_up(struct zc *z, const struct tzc_opts *o)
@@ -386,43 +413,47 @@ static inline __maybe_unused char *zc_range(struct zc *z)
 }
 
 /*
- * Start one I/O and catch its command, which must be mapped. O_DIRECT, so
- * that one request is one command.
+ * Start one I/O and catch its command. O_DIRECT, so that one request is one
+ * command; SG_IO makes no retries, so a failure is seen as it is.
  */
-#define HOLD(_io, _dir, _buf, _len, _off) ({				\
+#define CATCH_IO(_io, _sg, _dir, _buf, _len, _off) ({			\
 	struct tzc_cmd *_c;						\
 	*(_io) = (struct zc_io){ .fd = self->z.fd, .dir = (_dir),	\
-		.buf = (_buf), .len = (_len), .off = (_off) };		\
+		.sg = (_sg), .buf = (_buf), .len = (_len), .off = (_off) }; \
 	ASSERT_EQ(0, zc_io_start(_io));					\
 	_c = zc_wait(&self->z);						\
 	ASSERT_NE(NULL, _c);						\
-	ASSERT_TRUE(tzc_is_mapped(_c)) {				\
-		TH_LOG("command was copied, not mapped");		\
-	}								\
-	ASSERT_EQ(1, _c->iov_cnt);					\
-	ASSERT_EQ((_len), _c->iov[0].iov_len);				\
 	_c;								\
 })
 
-/* The same by SG_IO: no retries, so a failure is seen as it is. */
-#define HOLD_SG(_io, _dir, _buf, _len, _off) ({				\
-	struct tzc_cmd *_c;						\
-	*(_io) = (struct zc_io){ .fd = self->z.fd, .dir = (_dir),	\
-		.sg = true, .buf = (_buf), .len = (_len), .off = (_off) }; \
-	ASSERT_EQ(0, zc_io_start(_io));					\
-	_c = zc_wait(&self->z);						\
-	ASSERT_NE(NULL, _c);						\
-	ASSERT_TRUE(tzc_is_mapped(_c)) {				\
+/* The same, and it must be mapped. */
+#define HOLD_IO(_io, _sg, _dir, _buf, _len, _off) ({			\
+	struct tzc_cmd *_h = CATCH_IO(_io, _sg, _dir, _buf, _len, _off); \
+	ASSERT_TRUE(tzc_is_mapped(_h)) {				\
 		TH_LOG("command was copied, not mapped");		\
 	}								\
-	_c;								\
+	ASSERT_EQ(1, _h->iov_cnt);					\
+	ASSERT_EQ((_len), _h->iov[0].iov_len);				\
+	_h;								\
 })
 
-#define NEED_ZERO_COPY()						\
-	do {								\
-		if (!tzc_kernel_has_zero_copy())			\
-			SKIP(return, "this kernel has no tcmu zero copy"); \
-	} while (0)
+#define HOLD(_io, _dir, _buf, _len, _off)				\
+	HOLD_IO(_io, false, _dir, _buf, _len, _off)
+#define HOLD_SG(_io, _dir, _buf, _len, _off)				\
+	HOLD_IO(_io, true, _dir, _buf, _len, _off)
+
+/* Skip the whole program with the reason, and the status that says so. */
+#define TZC_MAIN(_needs)						\
+int main(int argc, char **argv)						\
+{									\
+	const char *missing = tzc_missing(_needs);			\
+									\
+	if (missing) {							\
+		printf("TAP version 13\n1..0 # SKIP %s\n", missing);	\
+		return KSFT_SKIP;					\
+	}								\
+	return test_harness_run(argc, argv);				\
+}
 
 /* A plain fixture: 64 MiB, threshold one page, served by a thread. */
 #define ZC_FIXTURE(_name, _opts)					\
@@ -433,7 +464,6 @@ FIXTURE_SETUP(_name)							\
 {									\
 	const struct tzc_opts o = _opts;				\
 									\
-	NEED_ZERO_COPY();						\
 	ASSERT_EQ(0, zc_up(&self->z, &o));				\
 }									\
 FIXTURE_TEARDOWN(_name)							\

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Whatever the handler does to its mappings while commands are in flight. */
+/*
+ * zc_vma: Whatever the handler does to its mappings, completion finds the
+ * pages.
+ */
 #include "zc_test.h"
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE	25
 #endif
 
-#define LEN	(64 * KB)
+#define LEN	(16 * PG)
 
 FIXTURE(zc_vma) {
 	struct zc z;
@@ -18,7 +21,6 @@ FIXTURE_SETUP(zc_vma)
 {
 	struct tzc_opts o = TZC_OPTS_DEFAULT;
 
-	NEED_ZERO_COPY();
 	ASSERT_EQ(0, zc_up(&self->z, &o));
 	tzc_srv_stop(&self->z.srv);
 	self->buf = mem_get(MEM_ANON, LEN);
@@ -383,43 +385,6 @@ TEST_F(zc_vma, other_advice_in_flight)
 	EXPECT_EQ(SIGBUS, probe_read(p));
 }
 
-/* Splits the VMA: faults then come with another vm_pgoff. */
-TEST_F_TIMEOUT(zc_vma, part_mprotected, 60)
-{
-	struct tzc_ring *r = &self->z.srv.ring;
-	char *spots[] = {
-		r->map + 4 * MB, r->map + TZC_RING_BYTES + 3 * PG,
-		zc_range(&self->z) + PG, zc_range(&self->z) + 512 * MB,
-	};
-	struct tzc_counters c;
-	char *big;
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(spots); i++)
-		ASSERT_EQ(0, mprotect(spots[i], PG, PROT_READ));
-	/* The handler won't write into those itself. */
-	for (i = 0; i < ARRAY_SIZE(spots); i++)
-		ASSERT_EQ(0, mprotect(spots[i], PG, PROT_READ | PROT_WRITE |
-				      (i & 1 ? PROT_EXEC : 0)));
-	ASSERT_EQ(0, tzc_srv_start(&self->z.srv));
-	zc_count(&self->z);
-	big = mem_get(MEM_ANON, MB + PG);
-	ASSERT_NE(NULL, big);
-	for (i = 0; i < 2; i++) {
-		char *p = big + i * 512;
-
-		fill(p, MB, 70 + i);
-		ASSERT_EQ(MB, do_rw(self->z.fd, TZC_WRITE, p, MB, T_OFF));
-		EXPECT_TRUE(is_filled(self->z.tgt.mem + T_OFF, MB, 70 + i));
-		memset(p, 0, MB);
-		ASSERT_EQ(MB, do_rw(self->z.fd, TZC_READ, p, MB, T_OFF));
-		EXPECT_TRUE(is_filled(p, MB, 70 + i));
-	}
-	c = zc_count(&self->z);
-	EXPECT_LE(2 * MB, c.mapped_bytes);
-	EXPECT_LT(0, c.copied_bytes);
-}
-
 /* A READ in a part that the handler made read-only, then writable again. */
 TEST_F(zc_vma, read_in_read_only_part)
 {
@@ -459,4 +424,4 @@ TEST_F(zc_vma, prot_none_at_completion)
 	EXPECT_TRUE(is_filled(self->buf, LEN, 2));
 }
 
-TEST_HARNESS_MAIN
+TZC_MAIN(TZC_NEED_MAPPED)
