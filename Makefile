@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
 .PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm \
-	shell check test demo demo-takes bench bench-quick arch compat coverage \
+	shell check kunit test demo demo-takes bench bench-quick arch compat coverage \
 	clean distclean
 
 help:
@@ -21,6 +21,7 @@ help:
 #: make vm CMD='...'         run a command in the guest
 #: make shell                a prompt in the guest
 #: make check                the patches and scripts alone, without a guest
+#: make kunit                the KUnit tests, for x86_64, arm64, arm64 64K
 #: make test                 check, then the tests on both kernels (ALL=yes: all)
 #: make test T=name          one selftest, or t_name: one of the whole stack
 #: make demo                 files through a LUN, copied and with zero copy
@@ -71,6 +72,9 @@ shell: kernel image tcmu-runner rtslib-fb
 
 check: apply
 	@$S/check.sh
+
+kunit: apply
+	@$S/kunit.sh
 
 test: apply image tcmu-runner rtslib-fb
 	@$S/test.sh
