@@ -894,6 +894,60 @@ TEST_F_TIMEOUT(zc_inplace, session_lost_in_flight, 60)
 	EXPECT_EQ(0, wait_all_free(self->i, z));
 }
 
+/*
+ * Data that lie beyond the end of their command, and never come: the target
+ * rejects the command. Wait for the reject, which is preceded by an R2T.
+ */
+static int get_rejected(struct iscsi_context *i, struct req *req)
+{
+	uint8_t bhs[48] = { 0x05, 0x80, [6] = 2, [40] = 0x10 };
+	uint32_t itt = htonl(req->task->itt);
+	struct pollfd pfd = { .fd = iscsi_get_fd(i), .events = POLLIN };
+	uint64_t end = tzc_now_ms() + SOON;
+	uint8_t in[3 * 48];
+	size_t got = 0;
+	ssize_t n;
+
+	memcpy(bhs + 16, &itt, 4);
+	memset(bhs + 20, 0xff, 4);
+	if (write(pfd.fd, bhs, sizeof(bhs)) != sizeof(bhs))
+		return -EIO;
+	while (got < sizeof(in)) {
+		if (tzc_now_ms() > end)
+			return -ETIMEDOUT;
+		if (poll(&pfd, 1, 10) <= 0)
+			continue;
+		n = read(pfd.fd, in + got, sizeof(in) - got);
+		if (n <= 0)
+			return -EIO;
+		got += n;
+	}
+	return (in[48] & 0x3f) == 0x3f ? 0 : -EPROTO;
+}
+
+/* The core has no reference to a rejected command any more. */
+TEST_F_TIMEOUT(zc_inplace, reset_after_a_reject, 60)
+{
+	struct zc *z = &self->z;
+	struct tzc_cmd *r;
+	struct req req[2];
+
+	tzc_srv_stop(&z->srv);
+	r = CATCH(&req[0], TZC_READ, NULL, 512 * KB, T_OFF);
+	ASSERT_EQ(0, start(self->i, &req[1], TZC_WRITE, self->buf, 64 * KB,
+			   T_OFF + MB));
+	ASSERT_EQ(0, get_rejected(self->i, &req[1]));
+	session_reset(self->i);
+	self->i = NULL;
+	/* The target waits for the READ. Nothing shows that it has begun to. */
+	sleep(1);
+	zc_done(z, r);
+	EXPECT_EQ(0, tzc_srv_start(&z->srv));
+	self->i = session_up(IQN ":a", 1);
+	ASSERT_NE(NULL, self->i);
+	EXPECT_EQ(0, wait_all_free(self->i, z));
+}
+
 static void *abort_thread(void *arg)
 {
 	struct tzc_cmd *cmd;
