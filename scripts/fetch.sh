@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Put a kernel source tree of the series' version into build/linux, as a git
-# checkout. From the distribution's archive, or from KERNEL_TARBALL=file.
+# checkout. From the distribution's archive (BASE says which package), or from
+# KERNEL_TARBALL=file.
 # With KDIR=tree there is nothing to fetch.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/debian.sh"
 
-package=linux-source-$KVERSION
-suite=$SUITE-backports
+package=$(base_value PACKAGE)
+suite=$(base_value PACKAGE_SUITE)
 downloads=$CACHE/linux
 
 if [ -n "${KDIR:-}" ]; then
@@ -21,7 +23,7 @@ if [ -e "$SRC/.git/unpacked-from" ]; then
 	have=$(cat "$SRC/.git/unpacked-from")
 	[ -z "${KERNEL_TARBALL:-}" ] || [ "$have" = "$KERNEL_TARBALL" ] ||
 		die "$SRC holds Linux $(tree_version "$SRC") from $have; run make clean first"
-	say "Linux $(tree_version "$SRC") is in $SRC"
+	say "$(git -C "$SRC" log -1 --format=%s) is in $SRC"
 	exit 0
 fi
 
@@ -66,15 +68,34 @@ version=$(tree_version "$work") || die "$source_name holds no kernel source"
 is_series_version "$version" ||
 	die "$source_name holds Linux $version; the series is for $KVERSION.x"
 
-say "making a git checkout of Linux $version"
+# The tree is called what it is: a distribution's is not the release.
+if [ -n "${KERNEL_TARBALL:-}" ]; then
+	what="Linux $version, from $(basename "$KERNEL_TARBALL")"
+	tag=tarball/$version
+	from=$KERNEL_TARBALL
+else
+	revision=$(dpkg-deb -f "$deb" Version)
+	what="$package $revision (Debian's, with its patches)"
+	# As in DEP-14: what a git tag can't have is written otherwise.
+	tag=debian/$(tr ':~' '%_' <<<"$revision")
+	from="$package $revision"
+	[ "$revision" = "$(base_value PACKAGE_VERSION)" ] ||
+		say "note: this is $revision; the results in docs/ are of $(base_value PACKAGE_VERSION)"
+fi
+say "making a git checkout of $what"
 cd "$work"
 git init -q
+# The same commit id wherever the same tree is unpacked.
+export GIT_AUTHOR_NAME=fetch GIT_AUTHOR_EMAIL=fetch@localhost
+GIT_AUTHOR_DATE="@$(stat -c %Y Makefile) +0000"
+export GIT_AUTHOR_DATE GIT_COMMITTER_NAME=fetch GIT_COMMITTER_EMAIL=fetch@localhost
+export GIT_COMMITTER_DATE=$GIT_AUTHOR_DATE
 # Everything, the archive's own .gitignore notwithstanding; straight into one
 # pack, which is several times as fast as a file per object.
 git -c core.bigFileThreshold=1 -c core.compression=1 -c gc.auto=0 add -A -f
-git -c user.name=fetch -c user.email=fetch@localhost -c gc.auto=0 commit -q -m "Linux $version"
-git tag "v$version"
-echo "$source_name" >.git/unpacked-from
+git -c gc.auto=0 commit -q -m "$what"
+git tag "$tag"
+echo "$from" >.git/unpacked-from
 cd "$TOP"
 mv "$work" "$SRC"
-say "Linux $version is in $SRC"
+say "$what is in $SRC"

@@ -9,7 +9,10 @@ TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$TOP/build}
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/tcmu-zero-copy
 JOBS=${JOBS:-$(nproc)}
-KVERSION=7.3
+# base_value NAME: what BASE says
+base_value() { sed -n "s/^$1=//p" "$TOP/BASE"; }
+KVERSION=$(base_value VERSION)
+[ -n "$KVERSION" ] || { echo "$TOP/BASE gives no VERSION" >&2; exit 1; }
 # The guest's Debian; the kernel is in its backports.
 # shellcheck disable=SC2034
 SUITE=trixie
@@ -118,6 +121,8 @@ kmake() {
 }
 
 # The series as text: what an object tree or a check depends on.
+# Its sections each start with "# set: NAME" and say "# to:", "# needs:" and
+# "# state:" of that set of patches.
 series_patches() { sed -e 's/#.*//' -e 's/[[:space:]]*$//' "$TOP/series" | awk 'NF { print $1 }'; }
 
 # The files that patches touch; the patches are standard input.
@@ -129,6 +134,41 @@ touched_files() { (cd "$TOP/patches" && series_patches | xargs -r cat) | files_o
 directories() {
 	sed -n 's,/[^/]*$,/,p' | sort -u |
 		awk '{ if (last == "" || index($0, last) != 1) { print; last = $0 } }'
+}
+
+series_sets() { sed -n 's/^# set: *//p' "$TOP/series"; }
+# set_field SET to|needs|state
+set_field() {
+	awk -v set="$1" -v key="# $2:" '/^# set:/ { on = $3 == set }
+		on && index($0, key) == 1 { sub(/^# [a-z]+: */, ""); print }' "$TOP/series"
+}
+set_needs() { set_field "$1" needs | tr ' ' '\n' | sed -e '/^-*$/d'; }
+set_patches() {
+	awk -v set="$1" '/^# set:/ { on = $3 == set }
+		on && !/^#/ && NF { print $1 }' "$TOP/series"
+}
+
+# series_faults: a line for everything in series and covers/ that is wrong.
+series_faults() {
+	local set need patch known=' '
+	awk '/^# set:/ { in_set = 1 } !/^#/ && NF && !in_set { print "series: " $1 " is in no set" }' "$TOP/series"
+	series_patches | sort | uniq -d | sed 's/.*/series: & is named twice/'
+	series_sets | sort | uniq -d | sed 's/.*/series: set & is there twice/'
+	series_patches | while read -r patch; do
+		[ -f "$TOP/patches/$patch" ] || echo "series: $patch is not in patches/"
+	done
+	(cd "$TOP/patches" && find . -type f) | sed 's,^\./,,' | sort |
+		comm -23 - <(series_patches | sort) | sed 's/.*/patches\/&: series does not name it/'
+	for set in $(series_sets); do
+		[ -s "$TOP/covers/$set.txt" ] || echo "covers/$set.txt: missing, the cover letter of set $set"
+		[ -n "$(set_field "$set" to)" ] || echo "series: set $set has no \"# to:\" line"
+		[ -n "$(set_field "$set" state)" ] || echo "series: set $set has no \"# state:\" line"
+		[ -n "$(set_field "$set" needs)" ] || echo "series: set $set has no \"# needs:\" line (- for none)"
+		for need in $(set_needs "$set"); do
+			[[ $known == *" $need "* ]] || echo "series: set $set needs $need, which is no set before it"
+		done
+		known+="$set "
+	done
 }
 
 # The selftests' programs, built here: the guest has no compiler.

@@ -14,7 +14,7 @@ unset KDIR KERNEL KERNEL_TARBALL T CMD TIMEOUT MEM SMP DISK
 
 # A project of its own: the real series, which the tests may change.
 [ -d "$SRC/.applied-series" ] || die "the series is not applied to $SRC; run: make apply"
-cp -r "$TOP/scripts" "$TOP/kconfig-fragments" "$SRC/.applied-series/"* "$work/"
+cp -r "$TOP/BASE" "$TOP/scripts" "$TOP/kconfig-fragments" "$SRC/.applied-series/"* "$work/"
 scripts=$work/scripts
 export BUILD=$work/build XDG_CACHE_HOME=$work/cache
 # Nothing listens there.
@@ -163,7 +163,7 @@ fails "a full disk" 'no room for the kernel source: needs .* MiB in .*, which ha
 	env PATH="$work/bin:$PATH" KERNEL_TARBALL="$work/tree.tar.xz" "$scripts/fetch.sh"
 nothing_in "none of these left anything in build/" "$BUILD"
 works "a good KERNEL_TARBALL" env KERNEL_TARBALL="$work/tree.tar.xz" "$scripts/fetch.sh"
-works "... becomes a git checkout" git -C "$BUILD/linux" rev-parse v7.3.9
+works "... becomes a git checkout" git -C "$BUILD/linux" rev-parse tarball/7.3.9
 
 # Everything but qemu and apt-get
 for dir in ${PATH//:/ }; do
