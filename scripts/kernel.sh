@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Build the kernel for the guest: KERNEL=plain (default), debug or bench, out of
 # the patched tree into build/kernel-$KERNEL. Also the uapi headers: build/usr.
 . "$(dirname "$0")/lib.sh"

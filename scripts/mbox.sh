@@ -38,6 +38,7 @@ git clone -q -s --no-checkout "$SRC" "$work/tree" 2>"$work/log" || die "git coul
 SRC=$work/tree
 tree_git config core.sparseCheckout true
 tree_git config gc.auto 0
+tree_git config core.abbrev 12
 echo /Makefile >"$SRC/.git/info/sparse-checkout"
 tree_git config user.name "$name"
 tree_git config user.email "$mail"
