@@ -1,10 +1,11 @@
+# SPDX-License-Identifier: GPL-2.0
 # The verbs of the project; each does what is missing before it. The work is
 # in scripts/.
 
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
-.PHONY: help deps fetch apply unapply kernel tcmu-runner rtslib-fb image vm \
+.PHONY: help deps fetch apply unapply branch refresh mbox kernel tcmu-runner rtslib-fb image vm \
 	shell check kunit test demo demo-takes bench bench-quick arch compat coverage \
 	clean distclean
 
@@ -15,6 +16,9 @@ help:
 #: make fetch                the kernel source into build/linux
 #: make apply, make unapply  the series on it, or off it
 #: make kernel               the patched kernel for the guest
+#: make branch               the series as a git branch (BRANCH=name ON=commit)
+#: make refresh              the commits of that branch back into patches/
+#: make mbox SET=name SENDER='Name <mail>'   a set as mails
 #: make tcmu-runner          the patched tcmu-runner, into build/tcmu-runner/root
 #: make rtslib-fb            the patched rtslib, into build/rtslib-fb
 #: make image                the guest's disk
@@ -51,6 +55,15 @@ apply: fetch
 
 unapply:
 	@$S/apply.sh unapply
+
+branch: fetch
+	@$S/branch.sh
+
+refresh: deps
+	@$S/refresh.sh
+
+mbox: fetch
+	@$S/mbox.sh
 
 kernel: apply
 	@$S/kernel.sh

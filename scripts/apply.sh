@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Apply the series to the kernel tree with quilt (apply), or take it off again
 # and leave the tree as it was before (unapply).
 #   apply.sh apply|unapply

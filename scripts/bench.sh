@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # The benchmark: boots the bench kernel once for the clock and the kernel's
 # counters, and once more with a plugin in qemu that counts what is executed;
 # then makes tables and charts in build/bench/MODE.

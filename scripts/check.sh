@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Check everything that needs no guest: our shell, the bad inputs, and the
 # series: checkpatch, a build after every patch, that W=1, sparse, coccinelle and
 # kernel-doc say nothing of the touched files that they did not say before, and
@@ -147,6 +148,13 @@ while read -r file; do
 done < <(shells)
 lap "our shell"
 
+(cd "$TOP" && git ls-files -- '*.sh' '*.[ch]' '*.config' Makefile '*/Makefile' .ci/run selftests/config scripts |
+	while read -r file; do
+		[ ! -f "$file" ] || head -n 4 "$file" | grep -q SPDX-License-Identifier || echo "$file has no SPDX line"
+	done) >"$check/details"
+result "every script and C file says its licence" "$check/details"
+
+stage "the queue" "$TOP/scripts/test-queue.sh"
 stage "bad inputs" "$TOP/scripts/test-pipeline.sh"
 stage "checkpatch" "$TOP/scripts/checkpatch-wrapper.sh"
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Run the tree's own checkpatch.pl --strict over every patch of the series.
 # What it may say is listed in checkpatch-exceptions.
 #   checkpatch-wrapper.sh [patch...]

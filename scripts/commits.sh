@@ -16,8 +16,8 @@ ENTRY='SCSI TARGET CORE USER DRIVER'
 tree_git() {
 	git -C "$SRC" -c diff.algorithm=myers -c diff.context=3 -c diff.interHunkContext=0 \
 		-c diff.noprefix=false -c diff.mnemonicPrefix=false -c diff.suppressBlankEmpty=false \
-		-c diff.indentHeuristic=true -c diff.renames=true -c diff.orderFile= -c diff.submodule=short \
-		-c diff.external= -c core.abbrev=12 -c core.quotePath=true -c core.autocrlf=false -c apply.whitespace=nowarn \
+		-c diff.indentHeuristic=true -c diff.renames=true -c diff.submodule=short \
+		-c core.abbrev=12 -c core.quotePath=true -c core.autocrlf=false -c apply.whitespace=nowarn \
 		-c i18n.commitEncoding=UTF-8 -c i18n.logOutputEncoding=UTF-8 -c commit.gpgSign=false "$@"
 }
 index_git() { GIT_INDEX_FILE=$work/index tree_git "$@"; }

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Serve LUNs with tcmu-runner over tcm_loop and iSCSI, with zero copy off and
 # on, copy part of the kernel tree to each and back, and compare. The guest's
 # part of this is scripts/demo-guest.sh. Needs the kernel, the guest image

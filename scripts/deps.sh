@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Install what the other verbs need. Does nothing when all of it is there.
 . "$(dirname "$0")/lib.sh"
 
@@ -19,6 +20,7 @@ rsync rsync
 perl perl
 python3 python3
 git git
+b4 b4
 quilt quilt
 patch patch
 xz xz-utils

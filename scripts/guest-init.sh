@@ -1,4 +1,5 @@
 #!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
 # The guest's first process: sets the system up, runs what vm.sh left in
 # /out/cmd (or a shell, if it left nothing), writes the exit status to
 # /out/status and turns the machine off.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Make the guest's disk: a small Debian, kept in the user's cache under the
 # hash of what it is made from. Prints its path as the last line of output
 # with --path.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Build the kernel for the guest: KERNEL=plain (default), debug, bench or
 # coverage, out of the patched tree into build/kernel-$KERNEL, its modules into
 # modules/ there. Also the uapi headers: build/usr. The plain kernel has the

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
 # What the scripts share: places, messages, locks, checked downloads.
 # Sourced by every script here; BUILD, KDIR and the cache can be moved by the
 # environment, nothing else has to be.

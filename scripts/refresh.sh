@@ -40,7 +40,7 @@ done < <(find "$(cd "$SRC" && git rev-parse --path-format=absolute --git-common-
 patch_of() {
 	tree_git format-patch -1 --stdout --no-signature --subject-prefix=PATCH -N --no-thread --no-attach \
 		--no-cover-letter --no-to --no-cc --no-add-header --no-signoff --no-from --no-base --no-notes \
-		--encode-email-headers --stat=72 --no-ext-diff --no-textconv --no-color -M -p "$1" | sed 1d
+		--encode-email-headers --stat=72 --no-ext-diff --no-textconv --no-color --summary -M -p "$1" | sed 1d
 }
 # Without what changes with the tree below it: ids of files, numbers of lines.
 in_essence() { sed -E -e '/^index [0-9a-f]+\.\.[0-9a-f]+/d' -e 's/^@@ -[0-9,]+ \+[0-9,]+ @@.*/@@/' "$1"; }
@@ -101,20 +101,28 @@ awk '
 		for (i = 1; i <= sets; i++) printf "%s", list[name[i]] > (out "/" name[i]) }' \
 	out="$(mkdir "$work/sets" && echo "$work/sets")" "$TOP/series" "$work/order" 2>"$work/log" ||
 	die "$(cat "$work/log"); put the commits in the order of the sets, or move the patch in series first"
+# Comments stay with the patch that they stand before.
 awk -v sets="$work/sets" '
-	function flush(  line) {
-		if (set == "") return
-		while ((getline line <(sets "/" set)) > 0) print (line in before ? before[line] : "") (line in whole ? whole[line] : line)
-		close(sets "/" set)
-		printf "%s", held
-		held = ""; set = ""
+	function patches_of(set,  patch) {
+		while ((getline patch <(sets "/" set)) > 0)
+			printf "%s%s\n", before[patch], patch in whole ? whole[patch] : patch
 	}
-	/^# set:/ { if (set != "" && !seen) { print head; head = "" }; flush(); set = $3; seen = 0; head = 1; print; next }
-	set != "" && head && (/^#/ || !NF) { print; next }
-	set != "" && !/^#/ && NF { head = 0; before[$1] = held; whole[$1] = $0; held = ""; list[++n] = $1; next }
-	set != "" { held = held $0 "\n"; next }
-	{ print }
-	END { flush() }' "$TOP/series" >"$new/series"
+	function end_of_set() {
+		if (set != "" && !done) patches_of(set)
+		printf "%s", held
+		held = ""; done = 0
+	}
+	FNR == NR {
+		if (/^# set:/) { none_yet = 1; held = "" }
+		else if (/^#/ || !NF) held = held $0 "\n"
+		else { whole[$1] = $0; if (!none_yet) before[$1] = held; none_yet = 0; held = "" }
+		next
+	}
+	FNR == 1 { held = "" }
+	/^# set:/ { end_of_set(); set = $3; print; next }
+	/^#/ || !NF { if (done) held = held $0 "\n"; else print; next }
+	{ held = ""; if (!done) patches_of(set); done = 1 }
+	END { end_of_set() }' "$TOP/series" "$TOP/series" >"$new/series"
 
 # The selftests, and whose they are
 tree_git ls-tree -r --format='%(objectmode) %(path)' "$tip:$SELFTESTS" >"$work/tests" 2>/dev/null || :

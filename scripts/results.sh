@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
 # Counting results, for the scripts that test: each prints a line per result
 # and one line of totals at its end.
 

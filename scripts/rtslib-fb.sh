@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Make rtslib with its series, out of trixie's package and of sid's, for the
 # guest: build/rtslib-fb/trixie and build/rtslib-fb/sid, each a PYTHONPATH.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Build tcmu-runner with its series, out of the source in the distribution's
 # archive, into build/tcmu-runner/root: an install tree, to be copied over /.
 #   tcmu-runner.sh		build it, unless that was done already

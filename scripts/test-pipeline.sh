@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # What the scripts do with bad input, and that apply and unapply leave nothing
 # behind; on small trees made for it, in a directory of its own. Part of
 # make check. Needs the patched tree.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # What vm.sh makes of guests that fail in every way. Part of make test; needs
 # the plain kernel and the guest image.
 . "$(dirname "$0")/lib.sh"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Everything that is tested, with one line of totals at the end:
 #   test.sh			make check, then the selftests on both kernels,
 #				and the tests of the whole stack on the plain one

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Boot the kernel in qemu and run a command in the guest, as root.
 #   vm.sh [-k KERNEL] [-t seconds] [-m MiB] [-c cpus] [-d disk] command
 #   vm.sh -i ...			a shell instead
