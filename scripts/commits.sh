@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 # SPDX-License-Identifier: GPL-2.0
 # The series as commits: for the scripts that make a branch of it and take it
 # back. Needs $work, a directory of the caller's to write into. The index is
@@ -80,7 +80,7 @@ commit_patch() {
 	git mailinfo --no-scissors --encoding=UTF-8 "$info.msg" "$info.diff" <"$2" >"$info" ||
 		die "$2 is not a patch as mailed"
 	field() { sed -n "s/^$1: //p" "$info" | head -n 1; }
-	[ -n "$(field Subject)" ] && [ -n "$(field Email)" ] && [ -n "$(field Date)" ] ||
+	{ [ -n "$(field Subject)" ] && [ -n "$(field Email)" ] && [ -n "$(field Date)" ]; } ||
 		die "$2 needs From, Date and Subject at its top"
 	index_git apply --cached "$info.diff" 2>"$info.log" || {
 		sed 's/^/  /' "$info.log" >&2
@@ -134,8 +134,8 @@ commit_selftests() {
 		$signed
 	END
 	)
-	index_git show ":MAINTAINERS" >"$work/maintainers" 2>/dev/null &&
-		grep -qxF "$ENTRY" "$work/maintainers" || die "MAINTAINERS in $SRC has no entry $ENTRY"
+	{ index_git show ":MAINTAINERS" >"$work/maintainers" 2>/dev/null &&
+		grep -qxF "$ENTRY" "$work/maintainers"; } || die "MAINTAINERS in $SRC has no entry $ENTRY"
 	# Ours stands for all that is there; what upstream added must not get lost.
 	while read -r was; do
 		while read -r glob; do

@@ -137,14 +137,21 @@ entry_files "$work/maintainers" >"$new/covers/MAINTAINERS"
 
 # What was taken back must give what is on the branch.
 mkdir "$work/again"
-again=$( (TOP=$new work=$work/again; commit_series "$base") ) || exit
+apart=$work/again
+again=$(TOP=$new work=$apart commit_series "$base") || exit
 tree_git diff --quiet "$again" "$tip" || {
 	tree_git diff --stat "$again" "$tip" | sed 's/^/  /' >&2
 	die "the branch has changes that can't be taken back (see above); nothing is changed here"
 }
 
 # From here on nothing fails.
-put_back() { cmp -s "$1" "$2" && [ "$(stat -c %A "$1")" = "$(stat -c %A "$2")" ] || { mkdir -p "$(dirname "$2")"; cp "$1" "$2"; chmod --reference="$1" "$2"; echo "  ${2#"$TOP/"}"; }; }
+put_back() {
+	if cmp -s "$1" "$2" && [ "$(stat -c %A "$1")" = "$(stat -c %A "$2")" ]; then return; fi
+	mkdir -p "$(dirname "$2")"
+	cp "$1" "$2"
+	chmod --reference="$1" "$2"
+	echo "  ${2#"$TOP/"}"
+}
 while read -r patch; do
 	[ -n "${taken[$patch]:-}" ] || { rm -f "$TOP/patches/$patch"; echo "  patches/$patch is gone"; }
 done < <(series_patches) >"$work/changes"

@@ -48,7 +48,7 @@ fresh() {
 	(cd "$TOP/selftests" && { git ls-files -co --exclude-standard 2>/dev/null || find . -type f; } |
 		while read -r file; do [ ! -f "$file" ] || cp -p --parents "$file" "$queue/selftests"; done)
 }
-faults() { (TOP=$queue series_faults); }
+faults() { TOP=$queue series_faults; }
 # faulty NAME PATTERN: the copy has that fault
 faulty() { if faults | grep -qE "$2"; then ok "$1"; else faults >"$log"; not_ok "$1" "$log"; fi; }
 fresh
@@ -75,7 +75,8 @@ fi
 # --- a small tree
 tree=$work/tree
 touched=$(cd "$TOP/patches" && series_patches | xargs cat | sed -n 's,^\(+++ b\|--- a\)/\([^[:space:]]*\).*,\2,p' | sort -u)
-git -C "$real" ls-tree -r --name-only HEAD -- $touched Makefile Kbuild MAINTAINERS .gitattributes \
+mapfile -t touched <<<"$touched"
+git -C "$real" ls-tree -r --name-only HEAD -- "${touched[@]}" Makefile Kbuild MAINTAINERS .gitattributes \
 	tools/testing/selftests/Makefile >"$work/files"
 mkdir "$tree"
 xargs git -C "$real" archive HEAD -- <"$work/files" | tar -x -C "$tree"
@@ -110,7 +111,7 @@ fails "an ON that isn't there" 'is no commit' do_it branch ON=nowhere
 printf '# the same tree by every way\n'
 patched=$(git_tree rev-parse "$first~2^{tree}")
 apart() { git_tree worktree add -q --detach -f "$work/$1" "$base" && cd "$work/$1"; }
-by_am() { (apart am && git am -q --no-3way --committer-date-is-author-date $(series_patches | sed "s,^,$TOP/patches/,")) >"$log" 2>&1; git -C "$work/am" rev-parse 'HEAD^{tree}'; }
+by_am() { (apart am && series_patches | sed "s,^,$TOP/patches/," | xargs git am -q --no-3way --committer-date-is-author-date) >"$log" 2>&1; git -C "$work/am" rev-parse 'HEAD^{tree}'; }
 by_quiltimport() { (apart qi && git quiltimport --patches "$TOP/patches" --series "$TOP/series") >"$log" 2>&1; git -C "$work/qi" rev-parse 'HEAD^{tree}'; }
 by_quilt() {
 	(apart quilt && ln -s "$TOP/patches" "$TOP/series" . && quilt --quiltrc /dev/null push -a && rm -rf .pc series patches && git add -A -f) >"$log" 2>&1
@@ -156,7 +157,7 @@ insert() {
 works "a commit is put behind the first" insert
 git_tree update-ref refs/heads/tcmu-zero-copy "$(git -C "$work/am" rev-parse HEAD)"
 works "... and refresh takes it" do_it refresh
-same "... after the first, in its set" "$(series_patches_of() { (TOP=$queue; set_patches "$set"); }; series_patches_of | sed -n 2p)" tcmu-say-even-more.patch
+same "... after the first, in its set" "$(TOP=$queue set_patches "$set" | sed -n 2p)" tcmu-say-even-more.patch
 fails "branch would lose nothing now, refresh saw it; a change of patches/ does" 'have changed since' \
 	sh -c "echo >>'$queue/patches/${patches[1]}'; KDIR='$tree' '$queue/scripts/refresh.sh'"
 git -C "$work/am" commit -q --allow-empty -m nothing
@@ -165,7 +166,7 @@ fails "branch doesn't throw commits away" 'has changes of its own' do_it branch
 fails "a commit that changes nothing" 'changes nothing' do_it refresh FORCE=yes
 git_tree update-ref refs/heads/tcmu-zero-copy "$new"
 works "the branch without it again" do_it refresh FORCE=yes
-same "... and the patch is gone" "$(cd "$queue" && ls patches | grep -c even-more || :)" 0
+same "... and the patch is gone" "$(find "$queue/patches" -name "*even-more*" | wc -l)" 0
 same "... from series too" "$(grep -c even-more "$queue/series" || :)" 0
 works "series is as before" cmp "$TOP/series" "$queue/series"
 git -C "$work/am" checkout -q --detach "$new"
