@@ -18,12 +18,14 @@ TEST_F_TIMEOUT(iscsi, nothing_is_copied, 60)
 	for (i = 0; i < ARRAY_SIZE(len); i++) {
 		fill(self->buf, len[i], i);
 		EXPECT_EQ(0, xfer(self->i, TZC_WRITE, self->buf, len[i], T_OFF));
-		EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, len[i], i))
+		EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF, len[i], i)) {
 			TH_LOG("%zu bytes", len[i]);
+		}
 		fill(z->tgt.mem + T_OFF, len[i], i + 100);
 		EXPECT_EQ(0, xfer(self->i, TZC_READ, self->buf, len[i], T_OFF));
-		EXPECT_TRUE(is_filled(self->buf, len[i], i + 100))
+		EXPECT_TRUE(is_filled(self->buf, len[i], i + 100)) {
 			TH_LOG("%zu bytes", len[i]);
+		}
 	}
 	c = zc_count(z);
 	EXPECT_EQ(2 * ARRAY_SIZE(len), c.inplace_cmds);

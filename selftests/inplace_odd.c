@@ -47,8 +47,9 @@ TEST_F_TIMEOUT(iscsi, odd_blocks, 60)
 	ASSERT_EQ(0, use_half(self->i, self->buf));
 	for (n = 1; n <= 3; n += 2) {
 		ASSERT_EQ(PG, read(fds[0], kept, PG));
-		EXPECT_EQ(0, memcmp(kept, z->tgt.mem + T_OFF + n * PG, PG))
+		EXPECT_EQ(0, memcmp(kept, z->tgt.mem + T_OFF + n * PG, PG)) {
 			TH_LOG("page %d", n);
+		}
 	}
 	close(fds[0]);
 	close(fds[1]);

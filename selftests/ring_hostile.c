@@ -214,6 +214,14 @@ TEST_F(ring_hostile, completed_after_keep_buf)
 	check_broken(_metadata, self, false);
 }
 
+static bool head_is_back(void *arg)
+{
+	struct tcmu_mailbox *mb = arg;
+
+	return __atomic_load_n(&mb->cmd_head, __ATOMIC_ACQUIRE) !=
+	       mb->cmdr_size - 4;
+}
+
 /* The kernel has its own head. */
 TEST_F(ring_hostile, head_scribbled)
 {
@@ -242,8 +250,7 @@ TEST_F(ring_hostile, head_scribbled)
 					   .sg = true, .buf = self->buf,
 					   .len = LEN, .off = T_OFF };
 		ASSERT_EQ(0, zc_io_start(&self->io));
-		while (*(volatile uint32_t *)&mb->cmd_head == mb->cmdr_size - 4)
-			usleep(1000);
+		ASSERT_EQ(0, tzc_wait_for(head_is_back, mb, SOON));
 		cmd = zc_wait(&self->z);
 		ASSERT_NE(NULL, cmd);
 		zc_serve(&self->z, cmd);
@@ -254,14 +261,14 @@ TEST_F(ring_hostile, head_scribbled)
 
 struct liar {
 	struct tcmu_cmd_entry *ent;
-	volatile bool stop;
+	bool stop;
 };
 
 static void *lie(void *arg)
 {
 	struct liar *l = arg;
 
-	while (!l->stop) {
+	while (!__atomic_load_n(&l->stop, __ATOMIC_RELAXED)) {
 		l->ent->rsp.read_len = PG;
 		asm volatile("" : : : "memory");
 		l->ent->rsp.read_len = 0x7fffffff;
@@ -292,7 +299,7 @@ TEST_F_TIMEOUT(ring_hostile, read_len_changes, 60)
 		ASSERT_EQ(0, pthread_create(&thr, NULL, lie, &l));
 		tzc_notify(&z->srv.ring);
 		ret = zc_io_wait(&self->io);
-		l.stop = true;
+		__atomic_store_n(&l.stop, true, __ATOMIC_RELAXED);
 		pthread_join(thr, NULL);
 		ASSERT_NE(-ETIMEDOUT, ret);
 		EXPECT_TRUE(is_all(self->buf + LEN - 512, 512, 0x11));

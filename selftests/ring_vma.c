@@ -23,7 +23,7 @@ FIXTURE_TEARDOWN(ring_vma)
 TEST_F_TIMEOUT(ring_vma, part_mprotected, 60)
 {
 	struct tzc_ring *r = &self->z.srv.ring;
-	char *spots[] = { r->map + 4 * MB, r->map + TZC_RING_BYTES + 3 * PG };
+	char *const spots[] = { r->map + 4 * MB, r->map + TZC_RING_BYTES + 3 * PG };
 	char *buf;
 	size_t i;
 

@@ -3,7 +3,7 @@
 #
 # What makes one TAP stream of many tests, with the kernel's complaints as
 # failures. Sourced by what runs them: run.sh here, and that of other suites.
-#   tap_die MESSAGE              exit status 2
+#   tap_die MESSAGE              exit status 1
 #   tap_skip REASON              nothing can be tested here: exit status 4
 #   tap_start                    root? is there a target core? then the header
 #   result ok|not\ ok NAME [DIRECTIVE]
@@ -18,7 +18,7 @@ nr=0 passed=0 failed=0 skipped=0
 
 tap_die() {
 	echo "run.sh: $*" >&2
-	exit 2
+	exit 1
 }
 
 tap_skip() {

@@ -111,8 +111,9 @@ TEST_F(zc_cdb, every_read_and_write_is_mapped)
 	for (i = 0; i < ARRAY_SIZE(rw); i++) {
 		rw_cdb(cdb, i, SECTORS);
 		c = send(z, cdb, rw[i].len, rw[i].dir, self->buf, LEN);
-		EXPECT_EQ(1, c.mapped_cmds)
+		EXPECT_EQ(1, c.mapped_cmds) {
 			TH_LOG("opcode %#x, %zu bytes", rw[i].op, rw[i].len);
+		}
 		EXPECT_EQ(0, c.cdb);
 	}
 }
@@ -130,8 +131,9 @@ TEST_F(zc_cdb, wrong_direction_is_copied)
 		c = send(z, cdb, rw[i].len,
 			 rw[i].dir == TZC_READ ? TZC_WRITE : TZC_READ,
 			 self->buf, LEN);
-		EXPECT_EQ(0, c.mapped_cmds)
+		EXPECT_EQ(0, c.mapped_cmds) {
 			TH_LOG("opcode %#x, %zu bytes", rw[i].op, rw[i].len);
+		}
 		EXPECT_EQ(1, c.cdb);
 		EXPECT_EQ(LEN, c.missed_bytes);
 	}
@@ -150,9 +152,10 @@ TEST_F(zc_cdb, other_length_is_copied)
 		for (k = 0; k < ARRAY_SIZE(nr); k++) {
 			rw_cdb(cdb, i, nr[k]);
 			c = send(z, cdb, rw[i].len, rw[i].dir, self->buf, LEN);
-			EXPECT_EQ(0, c.mapped_cmds)
+			EXPECT_EQ(0, c.mapped_cmds) {
 				TH_LOG("opcode %#x, %zu bytes", rw[i].op,
 				       rw[i].len);
+			}
 			EXPECT_EQ(1, c.cdb);
 		}
 	}
@@ -186,8 +189,9 @@ TEST_F(zc_cdb, other_commands_are_copied)
 	for (i = 0; i < ARRAY_SIZE(other); i++) {
 		make_cdb(cdb, other[i].len, other[i].op, SECTORS);
 		c = send(z, cdb, other[i].len, other[i].dir, self->buf, LEN);
-		EXPECT_EQ(0, c.mapped_cmds)
+		EXPECT_EQ(0, c.mapped_cmds) {
 			TH_LOG("opcode %#x", other[i].op);
+		}
 		EXPECT_EQ(1, c.cdb);
 	}
 	/* The handler lives. */

@@ -62,19 +62,25 @@ TEST_F(zc_config, bad_values_refused)
 	static const char *const bad_bytes[] = { "-1", "x", "" };
 	size_t i;
 
-	for (i = 0; i < ARRAY_SIZE(controls); i++)
-		EXPECT_EQ(-EINVAL, tzc_control(&self->z.dev, "%s", controls[i]))
+	for (i = 0; i < ARRAY_SIZE(controls); i++) {
+		EXPECT_EQ(-EINVAL, tzc_control(&self->z.dev, "%s", controls[i])) {
 			TH_LOG("case %zu", i);
+		}
+	}
 	/* An empty string is no write at all. */
-	for (i = 0; bad_switch[i][0]; i++)
+	for (i = 0; bad_switch[i][0]; i++) {
 		EXPECT_EQ(-EINVAL, tzc_attr_set(&self->z.dev, "zero_copy",
-						bad_switch[i]))
+						bad_switch[i])) {
 			TH_LOG("case %zu", i);
-	for (i = 0; bad_bytes[i][0]; i++)
+		}
+	}
+	for (i = 0; bad_bytes[i][0]; i++) {
 		EXPECT_EQ(-EINVAL, tzc_attr_set(&self->z.dev,
 						"zero_copy_min_bytes",
-						bad_bytes[i]))
+						bad_bytes[i])) {
 			TH_LOG("case %zu", i);
+		}
+	}
 	EXPECT_EQ(0, ATTR("zero_copy"));
 	EXPECT_EQ(65536, ATTR("zero_copy_min_bytes"));
 }
@@ -125,8 +131,9 @@ TEST_F(zc_config, in_place_follows)
 		ASSERT_EQ(0, tzc_destroy(&self->z.dev));
 		ASSERT_EQ(0, zc_mkdev(&self->z));
 		ASSERT_EQ(0, tzc_control(&self->z.dev, "%s", cases[i].control));
-		EXPECT_EQ(cases[i].in_place, ATTR("zero_copy_in_place"))
+		EXPECT_EQ(cases[i].in_place, ATTR("zero_copy_in_place")) {
 			TH_LOG("%s", cases[i].control);
+		}
 	}
 }
 
