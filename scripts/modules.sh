@@ -35,7 +35,7 @@ modules=$(wc -l <"$work/modules.order")
 [ -s "$work/Module.symvers" ] || [ -s "$work/log" ] || die "modpost did not link the $modules modules in $work"
 cp "$work/log" "$work/details"
 # What modpost complains of, and that we know why.
-sed -n 's/.*"\([A-Za-z0-9_]*\)" \[\(.*\)\] undefined.*/\1 \2/p' "$work/log" | sort -u |
+sed -n "s/.* \([^ ]*\): symbol '\([^']*\)' undefined.*/\2 \1/p" "$work/log" | sort -u |
 	while read -r symbol module; do
 		! grep -q "^${symbol}[[:space:]]" "$only" ||
 			echo "$module uses $symbol, which Debian's source exports and mainline does not"
