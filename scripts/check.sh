@@ -154,8 +154,10 @@ lap "our shell"
 	done) >"$check/details"
 result "every script and C file says its licence" "$check/details"
 
-stage "the queue" "$TOP/scripts/test-queue.sh"
-stage "bad inputs" "$TOP/scripts/test-pipeline.sh"
+# These two start many small processes one after the other; the builds below
+# leave them time for that.
+aside queue "$TOP/scripts/test-queue.sh"
+aside inputs "$TOP/scripts/test-pipeline.sh"
 stage "checkpatch" "$TOP/scripts/checkpatch-wrapper.sh"
 
 stage "tcmu-runner's series, patch by patch" "$TOP/scripts/tcmu-runner.sh" prefixes
@@ -190,6 +192,11 @@ fi
 
 stage "modules" "$TOP/scripts/modules.sh"
 lap "the modules' link, and the plain kernel if it was not there"
+
+for key in queue inputs; do
+	stage "$key" joined $key
+	beside "all of $key, most of it beside the builds" "$(aside_took $key)"
+done
 
 printf '\n# minutes:seconds of check\n'
 laps

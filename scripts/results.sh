@@ -63,6 +63,28 @@ stage() {
 	lap "$name"
 }
 
+# aside KEY COMMAND...: runs it beside what follows. joined KEY, for stage:
+# prints what it printed, until its end, and returns its status.
+declare -A aside_pid=()
+aside() {
+	local key=$1 log=$BUILD/aside-$1.log
+	shift
+	rm -f "$log" "$log".*
+	{
+		local start=$SECONDS status=0
+		"$@" >"$log" 2>&1 </dev/null || status=$?
+		echo $((SECONDS - start)) >"$log.took"
+		echo $status >"$log.status"
+	} &
+	aside_pid[$key]=$!
+	trap 'pkill -P "$(printf "%s," "${aside_pid[@]}")" || :' EXIT
+}
+joined() {
+	tail -n +1 -f --pid="${aside_pid[$1]}" "$BUILD/aside-$1.log"
+	return "$(cat "$BUILD/aside-$1.log.status")"
+}
+aside_took() { cat "$BUILD/aside-$1.log.took" 2>/dev/null || echo 0; }
+
 totals() {
 	echo "$passed passed, $failed failed, $skipped skipped"
 	[ $failed = 0 ]

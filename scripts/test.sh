@@ -8,6 +8,8 @@
 #   T=name			that selftest only, or that test of the stack
 #				(t_name), without make check; on the plain
 #				kernel unless KERNEL says otherwise
+#   MINUTES=n			no new test is started when these are over, the
+#				rest is counted as skipped
 # Needs the patched tree and the guest image (make test sees to that).
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/results.sh"
@@ -22,10 +24,16 @@ both) kernels='plain debug' ;;
 esac
 unset KERNEL
 
+[[ ${MINUTES:=} =~ ^[0-9]*$ ]] || die "MINUTES=$MINUTES is not a number"
+
 # What make has done for this, of all that takes time.
+before=0
 if [ "$(ps -o comm= -p $PPID)" = make ]; then
-	lap "source, series, guest image, tcmu-runner" "$(($(ps -o etimes= -p $PPID)))"
+	before=$(($(ps -o etimes= -p $PPID)))
+	lap "source, series, guest image, tcmu-runner" "$before"
 fi
+# Seconds that are left, for what may take a while after its last start.
+left() { echo $((MINUTES * 60 - before - SECONDS - $1)); }
 [ -n "$test" ] || stage check "$TOP/scripts/check.sh"
 
 # The tests of the whole stack: tcmu-runner, targetcli, both fabrics.
@@ -38,26 +46,34 @@ fi
 
 # guest KERNEL SUITE FACTOR TEST: that test, or all of the suite
 guest() {
-	local limit cpus left=
+	local limit cpus modules='' budget=''
 	# One CPU is what TCG does far better than several.
 	case $1 in
 	plain) limit=1200 cpus=2 ;;
 	debug) limit=2400 cpus=1 ;;
 	esac
 	# The plain kernel has the stack as modules; the selftests unload them.
-	[ "$1 $2" != "plain selftests" ] || left='lsmod | sed 1d | grep . && echo "not ok modules are left loaded" && s=1; '
+	[ "$1 $2" != "plain selftests" ] || modules='lsmod | sed 1d | grep . && echo "not ok modules are left loaded" && s=1; '
+	if [ -n "$MINUTES" ]; then
+		budget=$(left 420)
+		[ "$budget" -gt 60 ] || {
+			echo "ok - $2 on the $1 kernel # SKIP no time left of $MINUTES minutes"
+			echo "0 passed, 0 failed, 1 skipped"
+			return
+		}
+		budget="BUDGET=$budget "
+	fi
 	"$TOP/scripts/vm.sh" -k "$1" -c "${SMP:-$cpus}" -t "${TIMEOUT:-$(($3 * limit))}" \
-		"/project/$2/run.sh $4; s=\$?; ${left}exit \$s"
-}
-# follow LOG PID: what this process prints; its status will be in LOG.status
-follow() {
-	tail -n +1 -f --pid="$2" "$1"
-	return "$(cat "$1.status")"
+		"$budget/project/$2/run.sh $4; s=\$?; ${modules}exit \$s"
 }
 
 built=()
 for kernel in $kernels; do
 	printf '\n# the %s kernel\n' "$kernel"
+	if [ "$kernel${MINUTES:+ limited}" = "debug limited" ] && [ "$(left 2400)" -lt 0 ]; then
+		skip "all on the debug kernel" "no time left to build it, of $MINUTES minutes"
+		continue
+	fi
 	if KERNEL=$kernel "$TOP/scripts/kernel.sh"; then
 		built+=("$kernel")
 	else
@@ -77,18 +93,13 @@ esac
 
 # The debug kernel's selftests, with their one CPU, run beside the plain one's
 # tests of the stack.
-log=$BUILD/test-debug.log pid=
+pid=
 for kernel in "${built[@]}"; do
 	[ -n "$selftests" ] || continue
 	[ "$kernel$test" != plain ] || stage "the guest runner" "$TOP/scripts/test-vm.sh"
 	if [ "${built[*]}" = 'plain debug' ] && [ "$kernel" = debug ]; then
-		{
-			guest debug selftests 2 "$test" >"$log" 2>&1
-			echo $? >"$log.status"
-			echo $((SECONDS - lap_at)) >"$log.took"
-		} &
-		pid=$!
-		trap 'pkill -P $pid || :' EXIT
+		aside debug guest debug selftests 2 "$test"
+		pid=yes
 	else
 		stage "selftests on the $kernel kernel" guest "$kernel" selftests 1 "$test"
 	fi
@@ -98,8 +109,8 @@ for kernel in "${built[@]}"; do
 	some=$test
 	[ "$kernel$test${ALL:-}" != debug ] || some=t_smoke
 	[ -z "$pid" ] || [ "$kernel" = plain ] || {
-		stage "selftests on the debug kernel, after the rest" follow "$log" $pid
-		beside "all of them, most of it beside the stack" "$(cat "$log.took" 2>/dev/null || echo 0)"
+		stage "selftests on the debug kernel, after the rest" joined debug
+		beside "all of them, most of it beside the stack" "$(aside_took debug)"
 	}
 	[ -z "$stack" ] || stage "the stack on the $kernel kernel" guest "$kernel" tests 6 "$some"
 done

@@ -174,6 +174,7 @@ tap_start
 modprobe -a -q tcm_loop iscsi_target_mod 2>/dev/null
 [ ! -w /sys/kernel/debug/kmemleak ] || echo clear >/sys/kernel/debug/kmemleak
 for t; do
+	no_time_for "$t" && continue
 	case $t in
 	mkspecial_kunit) run_kunit ;;
 	*:*) run_program "${t%%:*}" "${t#*:}" ;;

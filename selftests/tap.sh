@@ -9,6 +9,8 @@
 #   result ok|not\ ok NAME [DIRECTIVE]
 #   marker=$(log_mark NAME)      what the kernel says after this ...
 #   log_check MARKER RESULT      ... and that it complained is a failed RESULT
+#   no_time_for NAME             past BUDGET, in seconds from the start, if there
+#                                is one: counts it as skipped
 #   timed_out STATUS             true if timeout(1) ended it with this status
 #   tap_end                      the plan and the totals; fails if anything did
 
@@ -63,6 +65,11 @@ log_check() {
 	log_since "$1" | grep -qE -f "$tap_dir/complaints" || return 0
 	log_since "$1" | grep -E -A 30 -f "$tap_dir/complaints" | head -n 120 | sed 's/^/# /'
 	result "not ok" "$2"
+}
+
+no_time_for() {
+	[ -n "${BUDGET:-}" ] && [ "$SECONDS" -ge "$BUDGET" ] || return
+	result ok "$1" "# SKIP no time left: $SECONDS s of $BUDGET are over"
 }
 
 timed_out() { [ "$1" -eq 124 ] || [ "$1" -eq 137 ]; }
