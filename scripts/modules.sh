@@ -9,7 +9,8 @@
 
 only=$TOP/scripts/debian-only-exports
 obj=$BUILD/kernel-plain
-work=$BUILD/check/modules
+# Beside the object tree: modpost looks for the sources as from there.
+work=$BUILD/modules
 name="the modules link against what mainline exports"
 
 KERNEL=plain "$TOP/scripts/kernel.sh" || {
@@ -21,7 +22,7 @@ rm -rf "$work"
 mkdir -p "$work"
 # Copies: modpost writes beside the objects.
 (cd "$obj" && sed 's/\.o$//' modules.order | while read -r module; do
-	cp --parents "$module.o" "$module.mod" "$work/"
+	cp --parents "$module.o" "$module.mod" "$(dirname "$module")"/.*.cmd "$work/"
 done) || die "$obj has no modules; remove it and try again"
 cp "$obj/modules.order" "$work/"
 # Of the kernel itself: the modules' own exports are found again.
