@@ -37,9 +37,7 @@ for machine in $MACHINES; do
 done
 if [ ${#packages[@]} -gt 0 ]; then
 	say "installing ${packages[*]}"
-	export DEBIAN_FRONTEND=noninteractive
-	install() { as_root apt-get install -y -q --no-install-recommends "${packages[@]}"; }
-	{ install || { as_root apt-get update -q && install; }; } >"$log" 2>&1 ||
+	(install_packages "${packages[@]}") >"$log" 2>&1 ||
 		die "apt-get could not install ${packages[*]}, see $log; MACHINES='i386' needs none of them"
 fi
 

@@ -18,10 +18,7 @@ start=$SECONDS
 
 command -v lcov >/dev/null || {
 	say "installing lcov"
-	(export DEBIAN_FRONTEND=noninteractive
-		as_root apt-get install -y -q --no-install-recommends lcov ||
-			{ as_root apt-get update -q && as_root apt-get install -y -q --no-install-recommends lcov; }
-	) >"$BUILD/coverage.log" 2>&1 || die "lcov could not be installed, see $BUILD/coverage.log"
+	(install_packages lcov) >"$BUILD/coverage.log" 2>&1 || die "lcov could not be installed, see $BUILD/coverage.log"
 }
 # Of the compiler that builds the kernel.
 gcov=gcov-$(gcc -dumpversion)

@@ -62,15 +62,7 @@ missing() {
 mapfile -t packages < <(missing)
 [ ${#packages[@]} -gt 0 ] || exit 0
 
-command -v apt-get >/dev/null ||
-	die "please install these (Debian's names; no apt-get here): ${packages[*]}"
-
-say "installing ${packages[*]}"
-export DEBIAN_FRONTEND=noninteractive
-install() { as_root apt-get install -y -q --no-install-recommends "${packages[@]}"; }
-# Package lists may be absent or too old to download from.
-install || { as_root apt-get update -q && install; } ||
-	die "apt-get could not install: ${packages[*]}"
+install_packages "${packages[@]}"
 
 mapfile -t packages < <(missing)
 [ ${#packages[@]} = 0 ] ||

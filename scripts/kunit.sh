@@ -32,13 +32,7 @@ for flavour in "${flavours[@]}"; do
 done
 if [ ${#packages[@]} -gt 0 ]; then
 	mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
-	command -v apt-get >/dev/null ||
-		die "please install these (Debian's names; no apt-get here): ${packages[*]}"
-	say "installing ${packages[*]}"
-	export DEBIAN_FRONTEND=noninteractive
-	install() { as_root apt-get install -y -q --no-install-recommends "${packages[@]}"; }
-	install || { as_root apt-get update -q && install; } ||
-		die "apt-get could not install: ${packages[*]}"
+	install_packages "${packages[@]}"
 fi
 
 lock "$BUILD"

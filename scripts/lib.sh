@@ -107,6 +107,18 @@ merge_fragments() {
 		END { for (i = 1; i <= n; i++) print line[order[i]] }'
 }
 
+# install_packages PACKAGE...: Debian's, for what a verb needs.
+install_packages() {
+	local install=(as_root env DEBIAN_FRONTEND=noninteractive
+		apt-get install -y -q --no-install-recommends)
+	command -v apt-get >/dev/null ||
+		die "please install these (Debian's names; no apt-get here): $*"
+	say "installing $*"
+	# Package lists may be absent or too old to download from.
+	"${install[@]}" "$@" || { as_root apt-get update -q && "${install[@]}" "$@"; } ||
+		die "apt-get could not install: $*"
+}
+
 # kmake FLAVOUR TARGETS...: the kernel's make for one of our object trees.
 # Paths below BUILD are made relative for ccache, and what differs from one
 # build to the next is pinned, so that another clone finds everything there.

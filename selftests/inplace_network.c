@@ -68,20 +68,8 @@ TEST_F_TIMEOUT(iscsi, send_queue_outlives_the_command, 120)
 TEST_F_TIMEOUT(iscsi, reset_while_data_in_is_sent, 200)
 {
 	struct zc *z = &self->z;
-	struct iscsi_context *i;
-	struct req req[4];
-	int n, k;
 
-	/* What isn't read stays with the sender. */
-	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));
-	for (n = 0; n < nr_resets(); n++) {
-		i = session_up(IQN ":b", 2);
-		ASSERT_NE(NULL, i);
-		for (k = 0; k < 4; k++)
-			ASSERT_EQ(0, start(i, &req[k], TZC_READ, NULL, 256 * KB,
-					   T_OFF + k * MB));
-		session_reset(i);
-	}
+	reset_data_in(_metadata, self);
 	EXPECT_EQ(0, wait_all_free(self->i, z));
 }
 

@@ -59,21 +59,8 @@ TEST_F_TIMEOUT(iscsi, odd_blocks, 60)
 TEST_F_TIMEOUT(iscsi, reset_while_data_out_is_arriving, 200)
 {
 	struct zc *z = &self->z;
-	struct iscsi_context *i;
-	struct req req[2];
-	int n;
 
-	for (n = 0; n < nr_resets(); n++) {
-		i = session_up(IQN ":b", 2);
-		ASSERT_NE(NULL, i);
-		ASSERT_EQ(0, start(i, &req[0], TZC_WRITE, self->buf, MB, T_OFF));
-		/* Of this one, some data is sent. */
-		ASSERT_EQ(0, start(i, &req[1], TZC_WRITE, self->buf, MB,
-				   T_OFF + MB));
-		if (n % 2)
-			service(i, POLLIN, all_sent, i);
-		session_reset(i);
-	}
+	reset_data_out(_metadata, self);
 	EXPECT_EQ(0, wait_all_free(self->i, z));
 }
 

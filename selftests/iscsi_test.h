@@ -179,4 +179,45 @@ static __maybe_unused int use_half(struct iscsi_context *i, char *buf)
 	return ret;
 }
 
+/* Connections that break while the data of WRITEs is arriving */
+static __maybe_unused void reset_data_out(struct __test_metadata *_metadata,
+					  FIXTURE_DATA(iscsi) *self)
+{
+	struct iscsi_context *i;
+	struct req req[2];
+	int n;
+
+	for (n = 0; n < nr_resets(); n++) {
+		i = session_up(IQN ":b", 2);
+		ASSERT_NE(NULL, i);
+		ASSERT_EQ(0, start(i, &req[0], TZC_WRITE, self->buf, MB, T_OFF));
+		/* Of this one, some data is sent. */
+		ASSERT_EQ(0, start(i, &req[1], TZC_WRITE, self->buf, MB,
+				   T_OFF + MB));
+		if (n % 2)
+			service(i, POLLIN, all_sent, i);
+		session_reset(i);
+	}
+}
+
+/* ... and while that of READs is being sent */
+static __maybe_unused void reset_data_in(struct __test_metadata *_metadata,
+					 FIXTURE_DATA(iscsi) *self)
+{
+	struct iscsi_context *i;
+	struct req req[4];
+	int n, k;
+
+	/* What isn't read stays with the sender. */
+	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));
+	for (n = 0; n < nr_resets(); n++) {
+		i = session_up(IQN ":b", 2);
+		ASSERT_NE(NULL, i);
+		for (k = 0; k < 4; k++)
+			ASSERT_EQ(0, start(i, &req[k], TZC_READ, NULL, 256 * KB,
+					   T_OFF + k * MB));
+		session_reset(i);
+	}
+}
+
 #endif
