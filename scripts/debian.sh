@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
 # Packages from the Debian archive that this machine's apt knows, of any suite
 # and without a change to the system. Sourced after lib.sh.
 

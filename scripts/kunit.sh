@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0
 # Run the series' KUnit tests by the kernel's own kunit.py: for x86_64, arm64,
 # and arm64 with pages of 64K.
 #   kunit.sh [x86_64|arm64|arm64-64k]...
