@@ -222,7 +222,7 @@ int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o)
 }
 
 /* tcmu names its uio device tcm-user/HBA/NAME/CONFIG. */
-static int find_uio(struct tzc_dev *d)
+int tzc_find_uio(struct tzc_dev *d)
 {
 	char want[128], path[320], buf[256];
 	struct dirent *e;
@@ -259,7 +259,7 @@ static bool have_uio_node(void *arg)
 	struct tzc_dev *d = arg;
 	char path[64];
 
-	if (find_uio(d))
+	if (tzc_find_uio(d))
 		return false;
 	snprintf(path, sizeof(path), "/dev/%s", d->uio);
 	return !access(path, F_OK);

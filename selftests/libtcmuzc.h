@@ -103,6 +103,8 @@ static inline size_t tzc_page_size(void)
 int tzc_mkdev(struct tzc_dev *d, const char *name);
 int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o);
 int tzc_enable(struct tzc_dev *d);
+/* The uio device, once it is there: its name and the size of its map. */
+int tzc_find_uio(struct tzc_dev *d);
 /* All of the above, and the uio node is there. */
 int tzc_create(struct tzc_dev *d, const char *name, const struct tzc_opts *o);
 /*
