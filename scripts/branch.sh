@@ -13,7 +13,8 @@ trap 'rm -rf "$work"' EXIT
 
 need_git_tree
 need_good_series
-lock "$BUILD"
+# Not what a build holds: that may take long, and is not disturbed.
+lock "$BUILD/queue"
 base=$(find_base) || exit
 old=$(tip_of "$BRANCH") || old=
 tip=$(commit_series "$base") || exit

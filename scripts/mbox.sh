@@ -25,7 +25,8 @@ name=${BASH_REMATCH[1]} mail=${BASH_REMATCH[2]}
 need b4
 need_git_tree
 need_good_series
-lock "$BUILD"
+# Not what a build holds: that may take long, and is not disturbed.
+lock "$BUILD/queue"
 base=$(find_base) || exit
 role=$(base_value ROLE)
 what=$(tree_git log -1 --format='%h (%s)' "$base")

@@ -13,7 +13,8 @@ trap 'rm -rf "$work"' EXIT
 . "$(dirname "$0")/commits.sh"
 
 need_git_tree
-lock "$BUILD"
+# Not what a build holds: that may take long, and is not disturbed.
+lock "$BUILD/queue"
 tip=$(tip_of "$BRANCH") || die "$SRC has no branch $BRANCH; make it with: make branch"
 base=$(state base) || die "branch $BRANCH in $SRC was not made by make branch; nothing is taken from it"
 if [ -n "${ON:-}" ]; then

@@ -5,6 +5,8 @@
  */
 #define FIX_OPTS	TZC_OPTS_IN_PLACE
 #include "iscsi_test.h"
+#include <linux/io_uring.h>
+#include <sys/syscall.h>
 
 /* Use all other blocks, so that a block that is free in error is overwritten. */
 static int use_blocks(struct iscsi_context *i, struct zc *z)
@@ -43,6 +45,67 @@ TEST_F_TIMEOUT(iscsi, keep_buf, 60)
 	EXPECT_EQ(0, use_blocks(self->i, z));
 	EXPECT_TRUE(is_filled(p, MB, 1));
 	EXPECT_EQ(0, tzc_action(&z->dev, "free_kept_buf", id));
+	EXPECT_EQ(0, tzc_srv_start(&z->srv));
+	EXPECT_EQ(0, wait_all_free(self->i, z));
+}
+
+/* Register a buffer, which pins its pages for long: a descriptor, or -errno. */
+static int pin(void *p, size_t len)
+{
+	const struct iovec iov = { .iov_base = p, .iov_len = len };
+	struct io_uring_params params = { };
+	int fd;
+
+	fd = syscall(__NR_io_uring_setup, 1, &params);
+	if (fd < 0)
+		return -errno;
+	if (syscall(__NR_io_uring_register, fd, IORING_REGISTER_BUFFERS, &iov, 1)) {
+		close(fd);
+		return -errno;
+	}
+	return fd;
+}
+
+/*
+ * What the handler has pinned isn't dropped: its registration would be of pages
+ * that nobody looks at. Nor is it used again.
+ */
+TEST_F_TIMEOUT(iscsi, pinned, 60)
+{
+	const size_t len = 256 * KB;
+	struct zc *z = &self->z;
+	struct tzc_counters c;
+	struct tzc_cmd *cmd;
+	struct req req;
+	uint64_t began;
+	char *p;
+	int fd;
+
+	tzc_srv_stop(&z->srv);
+	cmd = CATCH(&req, TZC_READ, self->buf, len, T_OFF);
+	ASSERT_EQ(1, cmd->iov_cnt);
+	p = cmd->iov[0].iov_base;
+	fill(z->tgt.mem + T_OFF, len, 1);
+	fd = pin(p, len);
+	if (fd == -ENOSYS) {
+		zc_serve(z, cmd);
+		finish(self->i, &req);
+		SKIP(return, "no io_uring in this kernel");
+	}
+	ASSERT_LE(0, fd);
+	zc_serve(z, cmd);
+	EXPECT_EQ(0, finish(self->i, &req));
+	scsi_free_scsi_task(req.task);
+	EXPECT_TRUE(is_filled(self->buf, len, 1));
+
+	/* Several times as long as the network may have a page */
+	for (began = tzc_now_ms(); tzc_now_ms() - began < 500;)
+		ASSERT_EQ(0, use_blocks(self->i, z));
+	EXPECT_TRUE(is_filled(p, len, 1));
+	c = zc_count(z);
+	EXPECT_EQ(0, c.inplace_dropped);
+
+	close(fd);
 	EXPECT_EQ(0, tzc_srv_start(&z->srv));
 	EXPECT_EQ(0, wait_all_free(self->i, z));
 }
