@@ -17,15 +17,21 @@ if [ -n "${KDIR:-}" ]; then
 	exit 0
 fi
 
-lock "$BUILD"
 source_name=${KERNEL_TARBALL:-$package}
-if [ -e "$SRC/.git/unpacked-from" ]; then
+# Ends the script if the tree is there.
+look() {
+	local have
+	[ -e "$SRC/.git/unpacked-from" ] || return 0
 	have=$(cat "$SRC/.git/unpacked-from")
 	[ -z "${KERNEL_TARBALL:-}" ] || [ "$have" = "$KERNEL_TARBALL" ] ||
 		die "$SRC holds Linux $(tree_version "$SRC") from $have; run make clean first"
 	say "$(git -C "$SRC" log -1 --format=%s) is in $SRC"
 	exit 0
-fi
+}
+# A build is not waited for.
+look
+lock "$BUILD"
+look
 
 work=$BUILD/linux.unpacking
 trap 'rm -rf "$work"' EXIT
