@@ -19,7 +19,7 @@ mkdir -p "$known"
 find "$known" -mtime +7 -delete
 
 fragments=$check/fragments
-merge_fragments tcmu-zero-copy guest modules >"$fragments"
+merge_fragments tcmu-zero-copy guest modules check >"$fragments"
 tools="$(gcc --version | head -n 1) $(sparse --version) $(spatch --version | head -n 1)"
 
 # hash N: of what the state after N patches depends on
