@@ -424,8 +424,8 @@ static int remove_lun(struct tzc_dev *d)
 }
 
 /*
- * Removing a LUN waits for its commands, so as long as that takes, fail
- * whatever nobody answers.
+ * Removing a LUN waits for its commands. While that takes, fail whatever
+ * nobody answers.
  */
 int tzc_unexport(struct tzc_dev *d)
 {

@@ -35,8 +35,8 @@ TEST_F_TIMEOUT(iscsi, nothing_is_copied, 60)
 }
 
 /*
- * What the handler has faulted in once, it keeps, although the network has its
- * references to the pages a little longer than the commands last.
+ * The handler keeps the pages that it has faulted in once, although the
+ * network has references to them a little longer than the commands last.
  */
 TEST_F_TIMEOUT(iscsi, handler_keeps_its_mapping, 240)
 {
@@ -83,7 +83,7 @@ TEST_F(iscsi, one_iovec_in_the_data_area)
 	scsi_free_scsi_task(req.task);
 }
 
-/* Any time, and what is in flight stays where it is. */
+/* It can change at any time, and data in flight stays where it is. */
 TEST_F(iscsi, switched_any_time)
 {
 	struct zc *z = &self->z;

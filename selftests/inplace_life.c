@@ -67,8 +67,8 @@ static int pin(void *p, size_t len)
 }
 
 /*
- * What the handler has pinned isn't dropped: its registration would be of pages
- * that nobody looks at. Nor is it used again.
+ * Pages that the handler has pinned aren't dropped: its registration would be
+ * of pages that nobody looks at. They aren't used again, either.
  */
 TEST_F_TIMEOUT(iscsi, pinned, 60)
 {
@@ -223,7 +223,7 @@ TEST_F_TIMEOUT(iscsi, aborted, 60)
 	EXPECT_EQ(0, wait_all_free(self->i, z));
 }
 
-/* The fabric has the memory of a device that is no more. */
+/* The fabric has the memory of a device that is gone. */
 TEST_F_TIMEOUT(iscsi, device_removed_while_data_in_is_sent, 90)
 {
 	struct zc *z = &self->z;
@@ -248,7 +248,7 @@ TEST_F_TIMEOUT(iscsi, device_removed_while_data_in_is_sent, 90)
 	iscsi_target_down();
 }
 
-/* What was acknowledged last may not be back yet. */
+/* The last acknowledged blocks may not be back yet. */
 static bool half_is_free(void *arg)
 {
 	FIXTURE_DATA(iscsi) *self = arg;

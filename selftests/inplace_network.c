@@ -19,8 +19,8 @@ static bool has_run(const char *p, size_t len, char c, size_t run)
 }
 
 /*
- * The target closes a connection, as another one takes over its session. What
- * is in the send queue still goes to the initiator, who takes it: it must be
+ * The target closes a connection, as another one takes over its session. Data
+ * in the send queue still goes to the initiator, which accepts it: it must be
  * what was read, and not what the blocks are used for afterwards.
  */
 TEST_F_TIMEOUT(iscsi, send_queue_outlives_the_command, 120)

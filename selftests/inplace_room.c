@@ -11,7 +11,7 @@ static bool one_missed(void *arg)
 	return zc_count(arg).inplace_missed;
 }
 
-/* Those who find no room are copied, and nobody waits. */
+/* Commands that find no room are copied, and none waits. */
 TEST_F_TIMEOUT(iscsi, area_is_short, 60)
 {
 	struct iscsi_context *other = session_up(IQN ":b", 2);
@@ -68,7 +68,7 @@ static bool somebody_waits(void *arg)
 	return zc_count(w->z).inplace_missed;
 }
 
-/* What a fabric gives back, others wait for. */
+/* Others wait for the blocks that a fabric gives back. */
 TEST_F_TIMEOUT(iscsi, blocks_that_others_wait_for, 60)
 {
 	static const size_t held = 1536 * KB, needed = 3 * MB;

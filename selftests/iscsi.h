@@ -31,7 +31,7 @@ struct iscsi_context *session_up(const char *name, unsigned int isid);
 void session_reset(struct iscsi_context *i);
 void session_down(struct iscsi_context *i);
 
-/* Do what there is to do for these poll() events, until cond() or so long. */
+/* Handle these poll() events until cond() is true, or for that long. */
 int service_ms(struct iscsi_context *i, short events,
 	       bool (*cond)(void *), void *arg, int ms);
 int service(struct iscsi_context *i, short events, bool (*cond)(void *),

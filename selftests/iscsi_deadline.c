@@ -3,7 +3,7 @@
 #define FIX_OPTS	TZC_OPTS_STOCK
 #include "iscsi_test.h"
 
-/* Being tried again, whenever some other command ends, doesn't give it time. */
+/* A retry whenever some other command ends doesn't extend its deadline. */
 TEST_F_TIMEOUT(iscsi, waits_no_longer_than_it_may, 120)
 {
 	enum { SMALL = 64 * KB, NR = HALF / SMALL };

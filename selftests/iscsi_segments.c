@@ -18,7 +18,7 @@ static long segments(void)
 	return n;
 }
 
-/* What a READ brings is not sent page by page. */
+/* The data of a READ is not sent page by page. */
 TEST_F(iscsi, pages_share_segments)
 {
 	long before = segments();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The fixture of the tests over iSCSI: a tcmu device, its target, a session.
- * Before this is included, FIX_OPTS says what device.
+ * Define FIX_OPTS, which says what device, before including this.
  */
 #ifndef __TCMU_ISCSI_TEST_H
 #define __TCMU_ISCSI_TEST_H
@@ -124,7 +124,7 @@ static __maybe_unused int nr_resets(void)
 	return access("/sys/kernel/debug/kmemleak", F_OK) ? 50 : 8;
 }
 
-/* Every block is back if all that fabrics may have can be had at once. */
+/* All blocks are back if fabrics can get their whole half at once. */
 static __maybe_unused bool all_free(void *arg)
 {
 	struct zc *z = ((struct feed *)arg)->z;
@@ -168,7 +168,7 @@ static __maybe_unused bool all_dropped(void *arg)
 	return d->nr >= d->wanted;
 }
 
-/* All that fabrics may have is used for something else. */
+/* Use the whole half that fabrics may have for something else. */
 static __maybe_unused int use_half(struct iscsi_context *i, char *buf)
 {
 	int n, ret = 0;

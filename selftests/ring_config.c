@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ring_config: Sizes of the data area that cannot be are refused, and offsets
+ * ring_config: Impossible sizes of the data area are refused, and offsets
  * above 4 GiB are what they should be.
  */
 #include "zc_test.h"
@@ -94,7 +94,7 @@ TEST_F_TIMEOUT(ring_config, blocks_above_4g, 120)
 		EXPECT_EQ(base + i * blk,
 			  (char *)cmd->iov[0].iov_base - z->srv.ring.map);
 		EXPECT_EQ(MB, cmd->iov[0].iov_len);
-		/* Nothing to find at an address that has wrapped. */
+		/* There is nothing at an address that has wrapped. */
 		if (cmd->iov[0].iov_base != z->srv.ring.map + base + i * blk) {
 			zc_done(z, cmd);
 			zc_io_wait(&io);
@@ -107,7 +107,7 @@ TEST_F_TIMEOUT(ring_config, blocks_above_4g, 120)
 	}
 }
 
-/* What was refused has not been taken. */
+/* Refused values have not been taken over. */
 TEST_F(ring_config, works_after_refusal)
 {
 	const struct tzc_opts o = TZC_OPTS_STOCK;

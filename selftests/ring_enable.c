@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ring_enable: A device that could not be enabled leaves a handler that has
- * opened it meanwhile what it has mapped.
+ * ring_enable: If a device can't be enabled, a handler that has opened it
+ * meanwhile keeps what it has mapped.
  */
 #include "zc_test.h"
 #include <linux/genetlink.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ring_hostile: Completions that cannot be mark the device broken, and
- * reset_ring brings it back.
+ * ring_hostile: Impossible completions mark the device broken, and reset_ring
+ * brings it back.
  */
 #include "zc_test.h"
 

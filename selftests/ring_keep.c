@@ -34,7 +34,7 @@ static void keep(struct zc *z, struct tzc_cmd *cmd)
 	zc_done(z, cmd);
 }
 
-/* 0 is no id, but not nothing: with two commands the XArray has it. */
+/* 0 is no id, but with two commands the XArray has an entry for it. */
 TEST_F(ring_keep, id_zero)
 {
 	struct zc *z = &self->z;
@@ -48,7 +48,7 @@ TEST_F(ring_keep, id_zero)
 	b = CATCH_IO(&self->io[1], false, TZC_WRITE, self->buf, LEN, T_OFF);
 	EXPECT_NE(id, b->id);
 	EXPECT_EQ(-EINVAL, tzc_action(&z->dev, "free_kept_buf", 0));
-	/* One that is in flight is nobody's to free. */
+	/* Nobody may free one that is in flight. */
 	EXPECT_EQ(-EINVAL, tzc_action(&z->dev, "free_kept_buf", b->id));
 	zc_serve(z, b);
 	EXPECT_EQ(LEN, zc_io_wait(&self->io[1]));
@@ -56,7 +56,7 @@ TEST_F(ring_keep, id_zero)
 	EXPECT_EQ(-EINVAL, tzc_action(&z->dev, "free_kept_buf", id));
 }
 
-/* One kept, one expired. What leaks is kmemleak's to find. */
+/* One kept, one expired. kmemleak finds what leaks. */
 TEST_F(ring_keep, removed_with_the_device)
 {
 	struct zc *z = &self->z;

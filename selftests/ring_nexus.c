@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ring_nexus: The nexus of a loopback port stays until the commands are done
- * of a disk that somebody else is deleting.
+ * ring_nexus: If somebody else is deleting a disk, the nexus of its loopback
+ * port stays until the disk's commands are done.
  */
 #include "zc_test.h"
 #include <sys/syscall.h>

@@ -265,7 +265,7 @@ void tzc_scsi(struct tzc_tgt *t, struct tzc_cmd *cmd)
 	set_sense(cmd, ILLEGAL_REQUEST, ASC_INVALID_OPCODE);
 }
 
-/* --- null: what a handler costs that does nothing ------------------ */
+/* --- null: what a handler that does nothing costs ------------------ */
 
 static int null_rw(struct tzc_tgt *t, enum tzc_dir dir,
 		   const struct iovec *iov, int cnt, uint64_t off, size_t len)
@@ -278,7 +278,7 @@ const struct tgt_ops tgt_null_ops = {
 	.rw = null_rw,
 };
 
-/* --- touch: the least that a handler does that looks at the data --- */
+/* --- touch: the least work of a handler that looks at the data --- */
 
 static int touch_rw(struct tzc_tgt *t, enum tzc_dir dir,
 		    const struct iovec *iov, int cnt, uint64_t off, size_t len)

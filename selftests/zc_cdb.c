@@ -69,7 +69,9 @@ static void make_cdb(unsigned char *cdb, size_t len, uint8_t op, uint32_t nr)
 	n[3] = nr;
 }
 
-/* What became of the data of a command; how the command ends is no matter. */
+/*
+ * What became of the data of a command; how the command ends doesn't matter.
+ */
 static struct tzc_counters send(struct zc *z, unsigned char *cdb, size_t len,
 				enum tzc_dir dir, void *buf, size_t bytes)
 {
@@ -118,7 +120,7 @@ TEST_F(zc_cdb, every_read_and_write_is_mapped)
 	}
 }
 
-/* A handler that fills the buffer of what it takes for a READ must live. */
+/* A handler that fills the buffer of what looks like a READ must live. */
 TEST_F(zc_cdb, wrong_direction_is_copied)
 {
 	struct zc *z = &self->z;

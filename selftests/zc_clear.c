@@ -162,7 +162,7 @@ TEST_F(zc_clear, unprivileged_sees_zeroes)
 	EXPECT_EQ(LEN / PG, c.cleared_pages);
 }
 
-/* Nor is what a privileged handler put there for the one that follows it. */
+/* The next handler must not see what a privileged one put there, either. */
 TEST_F(zc_clear, former_handlers_data)
 {
 	struct zc_io io;

@@ -272,7 +272,7 @@ TEST_F(zc_protect, one_flush_per_pass)
 	EXPECT_EQ(1, c.unmaps);
 }
 
-/* More than one flush takes: none of them may be forgotten. */
+/* More than fit into one flush: none of them may be forgotten. */
 TEST_F_TIMEOUT(zc_protect, many_in_one_pass, 60)
 {
 	enum { NR = 70 };
@@ -333,8 +333,8 @@ static void *witness_thread(void *arg)
 }
 
 /*
- * The pages are unmapped before the command is completed, not soon after. To
- * copy the others of the same pass takes long enough for that to be seen.
+ * The pages are unmapped before the command is completed, not soon after.
+ * Copying the others of the same pass takes long enough to see the difference.
  */
 TEST_F_TIMEOUT(zc_protect, unmapped_when_completed, 60)
 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* zc_space: What finds no room in the zero-copy range is copied. */
+/* zc_space: Commands that find no room in the zero-copy range are copied. */
 #include "zc_test.h"
 
 #define LEN	MB
@@ -38,7 +38,7 @@ static bool overlap(const struct tzc_cmd *a, const struct tzc_cmd *b)
 	return p < q + b->iov[0].iov_len && q < p + a->iov[0].iov_len;
 }
 
-/* What a command with an odd size gives back is its own, not its neighbour's. */
+/* A command with an odd size gives back its own range, not its neighbour's. */
 TEST_F(zc_space, odd_sizes_side_by_side)
 {
 	struct zc *z = &self->z;
