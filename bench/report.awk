@@ -346,9 +346,9 @@ END {
 
 	print "Throughput, as a ratio: geometric means over all handlers, depths, jobs and threads." >short
 	mean_table("mibs")
-	print "\nInstructions of the kernel and of user space per I/O, in the same way:" >short
+	print "\nInstructions of the kernel and of user space per I/O, as ratios of the same kind:" >short
 	mean_table("k_insns")
-	print "\nOf some cells what was counted, per I/O. Bytes copied are multiples of its size." >short
+	print "\nWhat was counted in some of the cells, per I/O. Bytes copied are multiples of its size." >short
 	for (c = 1; c <= nr_configs; c++) {
 		split(configs[c], part, SUBSEP)
 		if (part[1] != "null" || part[2] > 0 || part[3] != 8 || part[4] != 1)

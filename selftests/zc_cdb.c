@@ -69,9 +69,7 @@ static void make_cdb(unsigned char *cdb, size_t len, uint8_t op, uint32_t nr)
 	n[3] = nr;
 }
 
-/*
- * What became of the data of a command; how the command ends doesn't matter.
- */
+/* What became of a command's data; how the command ends doesn't matter. */
 static struct tzc_counters send(struct zc *z, unsigned char *cdb, size_t len,
 				enum tzc_dir dir, void *buf, size_t bytes)
 {
