@@ -15,7 +15,7 @@ SET=${SET:-}
 revision=${REVISION:-1}
 sets=$(series_sets | tr '\n' ' ')
 [ -n "$SET" ] || die "say which set: make mbox SET=name SENDER='Name <mail>', with one of: $sets"
-series_sets | grep -qxF -- "$SET" || die "series has no set $SET; there are: $sets"
+grep -qxF -- "$SET" <<<"$(series_sets)" || die "series has no set $SET; there are: $sets"
 [ -n "${SENDER:-}" ] ||
 	die "a sender is needed, this repository's identity is a role and can't sign off: make mbox SET=$SET SENDER='Name <mail>'"
 [[ $SENDER =~ ^([^\<\>]*[^\<\>[:space:]])\ \<([^\<\>@[:space:]]+@[^\<\>@[:space:]]+)\>$ ]] ||
@@ -65,8 +65,10 @@ all_needs() {
 	local need
 	for need in $(set_needs "$1"); do all_needs "$need"; echo "$need"; done
 }
+# Not all_needs | grep -q: grep ends at the first match, and the pipe fails then.
+mapfile -t wanted < <(all_needs "$SET")
 for set in $(series_sets); do
-	all_needs "$SET" | grep -qxF "$set" || continue
+	[[ " ${wanted[*]} " == *" $set "* ]] || continue
 	needed+=" $set"
 	for patch in $(set_patches "$set"); do add "$patch"; done
 done
