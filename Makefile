@@ -27,7 +27,7 @@ help:
 #: make check                the patches and scripts alone, without a guest
 #: make kunit                the KUnit tests, for x86_64, arm64, arm64 64K
 #: make test                 check, then the tests on both kernels (ALL=yes: all)
-#: make test MINUTES=n        what can't start in n minutes is skipped by name
+#: make test MINUTES=n       what can't start in n minutes is skipped by name
 #: make test T=name          one selftest, or t_name: one of the whole stack
 #: make demo                 files through a LUN, copied and with zero copy
 #: make bench                tcmu, ublk and the ceilings compared, in 40 minutes
