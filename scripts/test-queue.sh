@@ -211,7 +211,8 @@ for set in $(series_sets); do
 	# The cover letter is no patch.
 	rm -rf "$work/split" && mkdir "$work/split"
 	git mailsplit -o"$work/split" "$BUILD/mbox/$set.mbox" >/dev/null
-	grep -lE '^Subject: \[PATCH( v[0-9]+)? 0+/' "$work/split/"* | xargs -r rm
+	# A set of one patch has none.
+	{ grep -lE '^Subject: \[PATCH( v[0-9]+)? 0+/' "$work/split/"* || :; } | xargs -r rm
 	works "git am of $set" git -C "$work/mbox" am -q "$work/split/"*
 done
 same "the mails give the same tree" "$(git -C "$work/mbox" rev-parse 'HEAD^{tree}')" "$patched"
