@@ -222,7 +222,7 @@ int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o)
 }
 
 /* tcmu names its uio device tcm-user/HBA/NAME/CONFIG. */
-int tzc_find_uio(struct tzc_dev *d)
+static int find_uio(struct tzc_dev *d)
 {
 	char want[128], path[320], buf[256];
 	struct dirent *e;
@@ -254,12 +254,12 @@ int tzc_find_uio(struct tzc_dev *d)
 	return ret;
 }
 
-static bool have_uio_node(void *arg)
+bool tzc_have_uio_node(void *arg)
 {
 	struct tzc_dev *d = arg;
 	char path[64];
 
-	if (tzc_find_uio(d))
+	if (find_uio(d))
 		return false;
 	snprintf(path, sizeof(path), "/dev/%s", d->uio);
 	return !access(path, F_OK);
@@ -287,7 +287,7 @@ int tzc_enable(struct tzc_dev *d)
 		if (ret)
 			return ret;
 	}
-	return tzc_wait_for(have_uio_node, d, 5000);
+	return tzc_wait_for(tzc_have_uio_node, d, 5000);
 }
 
 int tzc_create(struct tzc_dev *d, const char *name, const struct tzc_opts *o)
@@ -307,7 +307,7 @@ int tzc_create(struct tzc_dev *d, const char *name, const struct tzc_opts *o)
 
 /* --- loopback ------------------------------------------------------ */
 
-static void tpg_path(struct tzc_dev *d, char *buf, size_t len, const char *file)
+void tzc_tpg_path(struct tzc_dev *d, char *buf, size_t len, const char *file)
 {
 	snprintf(buf, len, LOOPBACK "/%s/tpgt_1%s", d->wwn, file);
 }
@@ -320,7 +320,7 @@ static bool have_disk(void *arg)
 	DIR *dir;
 	int fd;
 
-	tpg_path(d, path, sizeof(path), "/address");
+	tzc_tpg_path(d, path, sizeof(path), "/address");
 	if (tzc_read_file(path, addr, sizeof(addr)) <= 0)
 		return false;
 	snprintf(path, sizeof(path), "/sys/class/scsi_device/%s:0/device/block",
@@ -367,15 +367,15 @@ int tzc_add_lun(struct tzc_dev *d)
 	ret = make_dir(path);
 	if (ret)
 		return ret;
-	tpg_path(d, path, sizeof(path), "");
+	tzc_tpg_path(d, path, sizeof(path), "");
 	ret = make_dir(path);
 	if (ret)
 		return ret;
-	tpg_path(d, path, sizeof(path), "/nexus");
+	tzc_tpg_path(d, path, sizeof(path), "/nexus");
 	ret = tzc_write_file(path, "naa.60014051%08x", hash);
 	if (ret)
 		return ret;
-	tpg_path(d, path, sizeof(path), "/lun/lun_0");
+	tzc_tpg_path(d, path, sizeof(path), "/lun/lun_0");
 	ret = make_dir(path);
 	if (ret)
 		return ret;
@@ -408,13 +408,13 @@ static int remove_lun(struct tzc_dev *d)
 {
 	char path[256];
 
-	tpg_path(d, path, sizeof(path), "/lun/lun_0/tzc");
+	tzc_tpg_path(d, path, sizeof(path), "/lun/lun_0/tzc");
 	if (unlink(path) && errno != ENOENT)
 		return -errno;
-	tpg_path(d, path, sizeof(path), "/lun/lun_0");
+	tzc_tpg_path(d, path, sizeof(path), "/lun/lun_0");
 	if (rmdir(path) && errno != ENOENT)
 		return -errno;
-	tpg_path(d, path, sizeof(path), "");
+	tzc_tpg_path(d, path, sizeof(path), "");
 	if (rmdir(path) && errno != ENOENT)
 		return -errno;
 	snprintf(path, sizeof(path), LOOPBACK "/%s", d->wwn);

@@ -103,8 +103,11 @@ static inline size_t tzc_page_size(void)
 int tzc_mkdev(struct tzc_dev *d, const char *name);
 int tzc_configure(struct tzc_dev *d, const struct tzc_opts *o);
 int tzc_enable(struct tzc_dev *d);
-/* The uio device, once it is there: its name and the size of its map. */
-int tzc_find_uio(struct tzc_dev *d);
+/*
+ * For tzc_wait_for(): whether the uio device of a struct tzc_dev, which then
+ * has its name and the size of its map, and its node are there.
+ */
+bool tzc_have_uio_node(void *dev);
 /* All of the above, and the uio node is there. */
 int tzc_create(struct tzc_dev *d, const char *name, const struct tzc_opts *o);
 /*
@@ -112,6 +115,8 @@ int tzc_create(struct tzc_dev *d, const char *name, const struct tzc_opts *o);
  * commands, so somebody must be serving the ring.
  */
 int tzc_export(struct tzc_dev *d);
+/* The path of a file of the LUN's target portal group, "" for itself */
+void tzc_tpg_path(struct tzc_dev *d, char *buf, size_t len, const char *file);
 /* Only the LUN: whatever the scan has found. */
 int tzc_add_lun(struct tzc_dev *d);
 int tzc_unexport(struct tzc_dev *d);

@@ -134,21 +134,12 @@ static void *enable_thread(void *arg)
 	return NULL;
 }
 
-static bool node_there(void *arg)
-{
-	struct tzc_dev *dev = arg;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/dev/%s", dev->uio);
-	return !tzc_find_uio(dev) && !access(path, F_OK);
-}
-
 static void begin(struct __test_metadata *_metadata,
 		  FIXTURE_DATA(ring_enable) *self)
 {
 	ASSERT_EQ(0, pthread_create(&self->thr, NULL, enable_thread, self));
 	self->enabling = true;
-	ASSERT_EQ(0, tzc_wait_for(node_there, &self->z.dev, SOON));
+	ASSERT_EQ(0, tzc_wait_for(tzc_have_uio_node, &self->z.dev, SOON));
 }
 
 static void give_up(struct __test_metadata *_metadata,

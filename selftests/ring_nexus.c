@@ -6,7 +6,6 @@
 #include "zc_test.h"
 #include <sys/syscall.h>
 
-#define LOOPBACK "/sys/kernel/config/target/loopback"
 #define LEN	(64 * KB)
 
 FIXTURE(ring_nexus) {
@@ -80,7 +79,7 @@ TEST_F(ring_nexus, deleted_and_unlinked)
 	char nexus[256];
 
 	cmd = CATCH_IO(&self->io, false, TZC_WRITE, self->buf, LEN, T_OFF);
-	snprintf(nexus, sizeof(nexus), LOOPBACK "/%s/tpgt_1/nexus", z->dev.wwn);
+	tzc_tpg_path(&z->dev, nexus, sizeof(nexus), "/nexus");
 
 	/* The disk is going, and waits for the command. */
 	snprintf(del.path, sizeof(del.path), "/sys/block/%s/device/delete",
@@ -89,8 +88,7 @@ TEST_F(ring_nexus, deleted_and_unlinked)
 	ASSERT_EQ(0, tzc_wait_for(is_waiting, &del, SOON));
 
 	/* So is the LUN, and waits for either. */
-	snprintf(lun.path, sizeof(lun.path),
-		 LOOPBACK "/%s/tpgt_1/lun/lun_0/tzc", z->dev.wwn);
+	tzc_tpg_path(&z->dev, lun.path, sizeof(lun.path), "/lun/lun_0/tzc");
 	ASSERT_EQ(0, pthread_create(&lun.thr, NULL, unlink_lun, &lun));
 	ASSERT_EQ(0, tzc_wait_for(is_waiting, &lun, SOON));
 
