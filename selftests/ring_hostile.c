@@ -211,6 +211,8 @@ TEST_F(ring_hostile, completed_after_keep_buf)
 	b->ent->hdr.cmd_id = id;
 	__atomic_store_n(&r->mb->cmd_tail, r->next, __ATOMIC_RELEASE);
 	tzc_notify(r);
+	/* The buffer is kept all the same. */
+	EXPECT_EQ(0, tzc_action(&self->z.dev, "free_kept_buf", id));
 	check_broken(_metadata, self, false);
 }
 
