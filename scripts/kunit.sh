@@ -44,9 +44,10 @@ for flavour in "${flavours[@]}"; do
 	mkdir -p "$BUILD/kunit/$flavour" || die "cannot create $BUILD/kunit"
 	options=(--kunitconfig="$config" --build_dir="$BUILD/kunit/$flavour" --jobs="$JOBS")
 	case $flavour in
-	x86_64) options+=(--arch=x86_64) ;;
-	*) options+=(--arch=arm64 --cross_compile=aarch64-linux-gnu-) ;;
+	x86_64) options+=(--arch=x86_64) cc=gcc ;;
+	*) options+=(--arch=arm64 --cross_compile=aarch64-linux-gnu-) cc=aarch64-linux-gnu-gcc ;;
 	esac
+	! use_ccache || options+=(--make_options="CC=ccache $cc")
 	[ "$flavour" != arm64-64k ] || options+=(--kconfig_add CONFIG_ARM64_64K_PAGES=y)
 
 	say "$flavour: building and running (the log is $log)"

@@ -119,16 +119,20 @@ install_packages() {
 		die "apt-get could not install: $*"
 }
 
-# kmake FLAVOUR TARGETS...: the kernel's make for one of our object trees.
 # Paths below BUILD are made relative for ccache, and what differs from one
 # build to the next is pinned, so that another clone finds everything there.
-kmake() {
-	local obj=$1 cc=gcc
-	shift
+use_ccache() {
 	export CCACHE_DIR=$CACHE/ccache CCACHE_BASEDIR=$BUILD CCACHE_NOHASHDIR=1
 	export CCACHE_MAXSIZE=${CCACHE_MAXSIZE:-5G}
 	export KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_USER=u KBUILD_BUILD_HOST=h
-	command -v ccache >/dev/null && cc='ccache gcc'
+	command -v ccache >/dev/null
+}
+
+# kmake FLAVOUR TARGETS...: the kernel's make for one of our object trees.
+kmake() {
+	local obj=$1 cc=gcc
+	shift
+	use_ccache && cc='ccache gcc'
 	env -u KDIR -u T -u CMD make -C "${KSRC:-$SRC}" O="$obj" CC="$cc" HOSTCC="$cc" \
 		LOCALVERSION= -j"$JOBS" "$@"
 }
