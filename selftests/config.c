@@ -571,6 +571,7 @@ static const struct {
 	C("faults", faults),
 	C("ahead", ahead),
 	C("pages", pages),
+	C("kept_cmds", kept_cmds),
 	C("unmaps", unmaps),
 	C("cleared_pages", cleared_pages),
 #undef C

@@ -76,7 +76,7 @@ struct tzc_dev {
 
 struct tzc_counters {
 	uint64_t inplace_cmds, inplace_bytes, inplace_missed, inplace_dropped;
-	uint64_t mapped_cmds, mapped_bytes;
+	uint64_t mapped_cmds, mapped_bytes, kept_cmds;
 	uint64_t copied_cmds, copied_bytes, missed_bytes;
 	uint64_t small, cdb, layout, page, space;
 	uint64_t faults, ahead, pages, unmaps, cleared_pages;
