@@ -59,7 +59,7 @@ void iscsi_target_down(void)
 
 /* --- the initiator ------------------------------------------------- */
 
-static void req_done(struct iscsi_context *i, int status, void *data, void *arg)
+void req_done(struct iscsi_context *i, int status, void *data, void *arg)
 {
 	struct req *req = arg;
 

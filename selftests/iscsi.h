@@ -36,6 +36,8 @@ int service_ms(struct iscsi_context *i, short events,
 	       bool (*cond)(void *), void *arg, int ms);
 int service(struct iscsi_context *i, short events, bool (*cond)(void *),
 	    void *arg);
+/* A callback of libiscsi, for a struct req */
+void req_done(struct iscsi_context *i, int status, void *data, void *arg);
 /* Conditions: of a struct req, of a struct iscsi_context. */
 bool is_done(void *arg);
 bool all_sent(void *arg);

@@ -3,14 +3,6 @@
 #define FIX_OPTS	TZC_OPTS_STOCK
 #include "iscsi_test.h"
 
-static void cdb_done(struct iscsi_context *i, int status, void *data, void *arg)
-{
-	struct req *req = arg;
-
-	req->status = status;
-	req->done = true;
-}
-
 /* 16 bytes that say that they are 260: the others would be kernel memory. */
 TEST_F(iscsi, longer_than_sent)
 {
@@ -22,7 +14,7 @@ TEST_F(iscsi, longer_than_sent)
 	tzc_srv_stop(&z->srv);
 	req.task = scsi_create_task(sizeof(cdb), cdb, SCSI_XFER_NONE, 0);
 	ASSERT_NE(NULL, req.task);
-	ASSERT_EQ(0, iscsi_scsi_command_async(self->i, 0, req.task, cdb_done,
+	ASSERT_EQ(0, iscsi_scsi_command_async(self->i, 0, req.task, req_done,
 					      NULL, &req));
 	EXPECT_EQ(0, service(self->i, POLLIN | POLLOUT, is_done, &req));
 	EXPECT_EQ(SCSI_STATUS_CHECK_CONDITION, req.status);

@@ -101,8 +101,7 @@ TEST_F_TIMEOUT(ring_config, blocks_above_4g, 120)
 			break;
 		}
 		EXPECT_TRUE(is_filled(cmd->iov[0].iov_base, MB, i));
-		cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-		zc_done(z, cmd);
+		zc_keep(z, cmd);
 		EXPECT_EQ(MB, zc_io_wait(&io));
 	}
 }

@@ -205,8 +205,7 @@ TEST_F(ring_hostile, completed_after_keep_buf)
 	ASSERT_NE(NULL, b);
 	id = a->id;
 	tzc_scsi(&self->z.tgt, a);
-	a->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(&self->z, a);
+	zc_keep(&self->z, a);
 	EXPECT_EQ(LEN, zc_io_wait(&io));
 	b->ent->hdr.cmd_id = id;
 	__atomic_store_n(&r->mb->cmd_tail, r->next, __ATOMIC_RELEASE);

@@ -30,8 +30,7 @@ FIXTURE_TEARDOWN(ring_keep)
 static void keep(struct zc *z, struct tzc_cmd *cmd)
 {
 	tzc_scsi(&z->tgt, cmd);
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 }
 
 /* 0 is no id, but with two commands the XArray has an entry for it. */

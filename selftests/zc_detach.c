@@ -51,8 +51,7 @@ TEST_F(zc_detach, keep_buf)
 	id = cmd->id;
 	EXPECT_EQ(0, probe_read(p));
 	tzc_scsi(&z->tgt, cmd);
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 	EXPECT_EQ(LEN, zc_io_wait(&self->io));
 	/* The pages are the initiator's again; what was in them is kept. */
 	fill(self->buf, LEN, 9);
@@ -83,8 +82,7 @@ TEST_F(zc_detach, keep_buf_of_read)
 	p = cmd->iov[0].iov_base;
 	id = cmd->id;
 	fill(p, LEN, 2);
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 	EXPECT_EQ(LEN, zc_io_wait(&self->io));
 	EXPECT_TRUE(is_filled(self->buf, LEN, 2));
 	/* It is the handler's to scribble on, and goes nowhere. */
@@ -106,8 +104,7 @@ TEST_F(zc_detach, keep_buf_then_close)
 	cmd = HOLD(&self->io, TZC_WRITE, self->buf, LEN, T_OFF);
 	id = cmd->id;
 	tzc_scsi(&z->tgt, cmd);
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 	EXPECT_EQ(LEN, zc_io_wait(&self->io));
 	tzc_srv_close(&z->srv);
 	EXPECT_EQ(-EINVAL, tzc_action(&z->dev, "free_kept_buf", id));
@@ -136,8 +133,7 @@ TEST_F(zc_detach, keep_buf_of_copied)
 	ASSERT_EQ(1, cmd->iov_cnt);
 	p = cmd->iov[0].iov_base;
 	id = cmd->id;
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 	EXPECT_EQ(LEN, zc_io_wait(&self->io));
 	EXPECT_TRUE(is_filled(p, LEN, 1));
 	EXPECT_EQ(0, tzc_action(&z->dev, "free_kept_buf", id));
@@ -205,8 +201,7 @@ TEST_F(zc_detach, reset_ring_with_kept_buf)
 	id = cmd->id;
 	EXPECT_EQ(0, probe_read(p));
 	tzc_scsi(&z->tgt, cmd);
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 	EXPECT_EQ(LEN, zc_io_wait(&self->io));
 	EXPECT_TRUE(is_filled(p, LEN, 1));
 	ASSERT_EQ(0, tzc_action(&z->dev, "reset_ring", 2));
@@ -381,8 +376,7 @@ TEST_F(zc_timeout, expired_then_keep_buf)
 	p = cmd->iov[0].iov_base;
 	id = cmd->id;
 	EXPECT_EQ(-EIO, zc_io_wait(&self->io));
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 	EXPECT_TRUE(is_filled(p, LEN, 1));
 	EXPECT_EQ(0, tzc_action(&z->dev, "free_kept_buf", id));
 	EXPECT_EQ(-EINVAL, tzc_action(&z->dev, "free_kept_buf", id));
@@ -473,8 +467,7 @@ TEST_F(zc_timeout, copies_are_given_back)
 		fill(big, MB, i);
 		cmd = HOLD(&self->io, TZC_WRITE, big, MB, T_OFF);
 		id = cmd->id;
-		cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-		zc_done(z, cmd);
+		zc_keep(z, cmd);
 		EXPECT_EQ(MB, zc_io_wait(&self->io));
 		EXPECT_TRUE(is_filled(zc_range(z), MB, i));
 		EXPECT_EQ(0, tzc_action(&z->dev, "free_kept_buf", id));
@@ -538,8 +531,7 @@ TEST_F(zc_no_room, kept)
 	p = cmd->iov[0].iov_base;
 	id = cmd->id;
 	EXPECT_EQ(0, probe_read(p));
-	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-	zc_done(z, cmd);
+	zc_keep(z, cmd);
 	EXPECT_EQ(MB, zc_io_wait(&self->io));
 	EXPECT_EQ(SIGBUS, probe_read(p));
 	EXPECT_EQ(0, zc_count(z).kept_cmds);

@@ -97,8 +97,7 @@ TEST_F_TIMEOUT(zc_space, full_range_then_freed, 120)
 		}
 		self->ids[nr++] = cmd->id;
 		cmd->status = 0;
-		cmd->uflags = TCMU_UFLAG_KEEP_BUF;
-		zc_done(z, cmd);
+		zc_keep(z, cmd);
 	}
 	pthread_join(self->thr, NULL);
 	EXPECT_EQ(0, self->bad);

@@ -389,6 +389,13 @@ static __maybe_unused void zc_done(struct zc *z, struct tzc_cmd *cmd)
 	tzc_notify(&z->srv.ring);
 }
 
+/* Finish it, and keep its buffer until free_kept_buf. */
+static __maybe_unused void zc_keep(struct zc *z, struct tzc_cmd *cmd)
+{
+	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
+	zc_done(z, cmd);
+}
+
 /* Execute and finish it. */
 static __maybe_unused void zc_serve(struct zc *z, struct tzc_cmd *cmd)
 {
