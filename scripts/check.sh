@@ -22,13 +22,19 @@ fragments=$check/fragments
 merge_fragments tcmu-zero-copy guest modules check >"$fragments"
 tools="$(gcc --version | head -n 1) $(sparse --version) $(spatch --version | head -n 1)"
 
-# hash N: of what the state after N patches depends on
-hash_of() {
-	(cd "$now/patches" && cat "$TOP/scripts/check.sh" "$fragments" "${patches[@]:0:$1}" /dev/null &&
-		echo "$base $tools") | sha256sum | cut -c 1-20
-}
-
 mapfile -t doc_files < <(touched | grep '\.[ch]$')
+
+# hash_of N [WHAT...]: of all that a result for WHAT after N patches depends on
+hash_of() {
+	local n=$1
+	shift
+	(cd "$now/patches" && cat "$TOP/scripts/check.sh" "$fragments" "${patches[@]:0:$n}" /dev/null &&
+		echo "$base $tools $*") | sha256sum | cut -c 1-20
+}
+built_hash() { hash_of "$1" "${dirs[@]}"; }
+# A file that a new patch touches is looked at before the series, too.
+analysed_hash() { hash_of "$1" "${c_files[@]}" "${doc_files[@]}"; }
+
 configure() {
 	KSRC=$tree kmake "$obj" -s allnoconfig KCONFIG_ALLCONFIG="$fragments" >"$check/log" 2>&1 || {
 		cat "$check/log" >&2
@@ -79,7 +85,7 @@ coccicheck() {
 # analyse N: what they say after N patches, into $known/TOOL-HASH
 analyse() {
 	local h tool file code=() docs=()
-	h=$(hash_of "$1")
+	h=$(analysed_hash "$1")
 	[ ! -e "$known/analysed-$h" ] || return 0
 	go_to "$1"
 	configure
@@ -108,7 +114,7 @@ build_prefixes() {
 	for ((i = 0; i <= count; i++)); do
 		name="the touched directories build, without a warning, after ${patches[$((i - 1))]:-no patch}"
 		[ $i -gt 0 ] || name="the touched directories build unpatched"
-		h=$(hash_of $i)
+		h=$(built_hash $i)
 		if [ ! -e "$known/built-$h" ]; then
 			go_to $i
 			configure
@@ -171,7 +177,7 @@ if [ "$count" -gt 0 ]; then
 	lap "the series, patch by patch"
 	analyse "$count"
 	lap "W=1, sparse, coccinelle and kernel-doc, after the series"
-	before=$(hash_of 0) after=$(hash_of "$count")
+	before=$(built_hash 0) after=$(built_hash "$count")
 	# The tree's own modules take only what mainline exports; of what ours take
 	# besides, each is either exported by the series or was looked up.
 	comm -13 "$known/imports-$before" "$known/imports-$after" | while read -r symbol; do
@@ -180,6 +186,7 @@ if [ "$count" -gt 0 ]; then
 			echo "$symbol: look up whether mainline exports it, then add it to scripts/mainline-exports"
 	done >"$check/details"
 	result "imports: every new one is known to be exported by mainline" "$check/details"
+	before=$(analysed_hash 0) after=$(analysed_hash "$count")
 	for tool in sparse coccinelle kernel-doc; do
 		# A file that is new may say nothing at all; comm keeps that simple.
 		comm -13 "$known/$tool-$before" "$known/$tool-$after" >"$check/details"

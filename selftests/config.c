@@ -424,12 +424,13 @@ static int remove_lun(struct tzc_dev *d)
 }
 
 /*
- * Removing a LUN waits for its commands. While that takes, fail whatever
- * nobody answers.
+ * Removing a LUN waits for its commands. Fail those that nobody answers, but
+ * don't mistake a slow machine's server for nobody: a reset takes away what
+ * the test may be looking at.
  */
 int tzc_unexport(struct tzc_dev *d)
 {
-	uint64_t start = tzc_now_ms();
+	uint64_t start = tzc_now_ms(), patience = d->served ? 15000 : 500;
 	int status, ret;
 	pid_t pid;
 
@@ -447,7 +448,7 @@ int tzc_unexport(struct tzc_dev *d)
 			kill(pid, SIGKILL);
 			return -ETIMEDOUT;
 		}
-		if (t > 500)
+		if (t > patience)
 			tzc_action(d, "reset_ring", 2);
 		usleep(t < 500 ? 2000 : 50000);
 	}

@@ -71,6 +71,7 @@ struct tzc_dev {
 	char uio[32];		/* "uio3" */
 	char sd[32];		/* "sdb", empty before tzc_export() */
 	size_t map_size;
+	bool served;		/* between tzc_srv_start() and tzc_srv_stop() */
 	struct tzc_opts opts;
 };
 

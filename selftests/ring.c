@@ -260,6 +260,7 @@ int tzc_srv_start(struct tzc_srv *s)
 	if (ret)
 		return -ret;
 	s->running = true;
+	s->dev->served = true;
 	return 0;
 }
 
@@ -282,6 +283,7 @@ void tzc_srv_stop(struct tzc_srv *s)
 	if (read(s->stop_fd, &v, sizeof(v)) != sizeof(v))
 		abort();
 	s->running = false;
+	s->dev->served = false;
 }
 
 void tzc_srv_close(struct tzc_srv *s)

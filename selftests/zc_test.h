@@ -56,9 +56,11 @@ static inline __maybe_unused bool is_all(const void *buf, size_t len, char c)
 static __thread sigjmp_buf probe_env;
 static __thread volatile int probing;
 
-static void probe_handler(int sig)
+static void probe_handler(int sig, siginfo_t *info, void *context)
 {
 	if (!probing) {
+		dprintf(STDERR_FILENO, "# signal %d, at address %p\n", sig,
+			info->si_addr);
 		signal(sig, SIG_DFL);
 		raise(sig);
 		return;
@@ -68,7 +70,10 @@ static void probe_handler(int sig)
 
 static inline void probe_init(void)
 {
-	struct sigaction sa = { .sa_handler = probe_handler };
+	struct sigaction sa = {
+		.sa_sigaction = probe_handler,
+		.sa_flags = SA_SIGINFO,
+	};
 
 	sigaction(SIGBUS, &sa, NULL);
 	sigaction(SIGSEGV, &sa, NULL);
