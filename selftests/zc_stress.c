@@ -75,13 +75,13 @@ static void *reader(void *arg)
 	return NULL;
 }
 
-/* Drops page table entries below live commands. */
+/* Drops page table entries below live commands, and whole page tables. */
 static void *dropper(void *arg)
 {
 	struct job *j = arg;
 
 	while (!j->self->stop)
-		madvise(somewhere(j), PG << rand_r(&j->seed) % 8,
+		madvise(somewhere(j), PG << rand_r(&j->seed) % 12,
 			MADV_DONTNEED);
 	return NULL;
 }
