@@ -33,7 +33,7 @@ hash_of() {
 }
 built_hash() { hash_of "$1" "${dirs[@]}"; }
 # A file that a new patch touches is looked at before the series, too.
-analysed_hash() { hash_of "$1" "${c_files[@]}" "${doc_files[@]}"; }
+analysed_hash() { hash_of "$1" "${doc_files[@]}"; }
 
 configure() {
 	KSRC=$tree kmake "$obj" -s allnoconfig KCONFIG_ALLCONFIG="$fragments" >"$check/log" 2>&1 || {
