@@ -53,7 +53,7 @@ FIXTURE_TEARDOWN(iscsi)
 
 	if (self->rmem[0])
 		tzc_write_file(RMEM, "%s", self->rmem);
-	if (!z->srv.running && z->srv.ring.fd >= 0) {
+	if (!z->dev.served && z->srv.ring.fd >= 0) {
 		tzc_action(&z->dev, "reset_ring", 2);
 		tzc_ring_resync(&z->srv.ring);
 		tzc_srv_start(&z->srv);

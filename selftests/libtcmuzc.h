@@ -227,7 +227,6 @@ struct tzc_srv {
 	struct tzc_tgt *tgt;
 	struct tzc_ring ring;
 	int stop_fd;
-	bool running;
 	pthread_t thr;
 	int nworkers;		/* 0: the ring's thread does the work itself */
 	pthread_t workers[16];

@@ -259,7 +259,6 @@ int tzc_srv_start(struct tzc_srv *s)
 	ret = pthread_create(&s->thr, NULL, srv_thread, s);
 	if (ret)
 		return -ret;
-	s->running = true;
 	s->dev->served = true;
 	return 0;
 }
@@ -269,7 +268,7 @@ void tzc_srv_stop(struct tzc_srv *s)
 	uint64_t v = 1;
 	int i;
 
-	if (!s->running)
+	if (!s->dev || !s->dev->served)
 		return;
 	if (write(s->stop_fd, &v, sizeof(v)) != sizeof(v))
 		abort();
@@ -282,7 +281,6 @@ void tzc_srv_stop(struct tzc_srv *s)
 		pthread_join(s->workers[i], NULL);
 	if (read(s->stop_fd, &v, sizeof(v)) != sizeof(v))
 		abort();
-	s->running = false;
 	s->dev->served = false;
 }
 

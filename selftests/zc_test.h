@@ -373,9 +373,9 @@ static __maybe_unused int zc_down(struct zc *z)
 		close(z->fd);
 	z->fd = -1;
 	/* Whatever a test holds must come to an end first. */
-	if (!z->srv.running && z->dev.uio[0])
+	if (!z->dev.served && z->dev.uio[0])
 		tzc_action(&z->dev, "reset_ring", 2);
-	if (!z->srv.running && z->srv.ring.fd >= 0) {
+	if (!z->dev.served && z->srv.ring.fd >= 0) {
 		tzc_ring_resync(&z->srv.ring);
 		tzc_srv_start(&z->srv);
 	}
