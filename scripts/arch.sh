@@ -41,15 +41,16 @@ if [ ${#packages[@]} -gt 0 ]; then
 		die "apt-get could not install ${packages[*]}, see $log; MACHINES='i386' needs none of them"
 fi
 
-# make_for MACHINE TARGETS...
+# make_for MACHINE VARIANT TARGETS...: each variant has an object tree of its
+# own, in which only what a set changes is built again.
 make_for() {
-	local machine=$1 cross cc=gcc
-	shift
+	local machine=$1 variant=$2 cross cc=gcc
+	shift 2
 	cross=$(field "$machine" 3)
 	[ "$cross" != - ] || cross=
 	cc=${cross}gcc
 	! command -v ccache >/dev/null || cc="ccache $cc"
-	KSRC=$tree kmake "$check/obj-$machine" ARCH="$(field "$machine" 2)" CROSS_COMPILE="$cross" CC="$cc" "$@"
+	KSRC=$tree kmake "$check/obj-$machine-$variant" ARCH="$(field "$machine" 2)" CROSS_COMPILE="$cross" CC="$cc" "$@"
 }
 
 # configure MACHINE built-in|modules|off
@@ -62,11 +63,11 @@ configure() {
 	# shellcheck disable=SC2086
 	merge_fragments $parts >"$check/arch-fragments"
 	[ "$2" != off ] || sed -i 's/^CONFIG_TCM_USER2=.*/# CONFIG_TCM_USER2 is not set/' "$check/arch-fragments"
-	make_for "$1" -s allnoconfig KCONFIG_ALLCONFIG="$check/arch-fragments" >"$log" 2>&1 || {
+	make_for "$1" "$2" -s allnoconfig KCONFIG_ALLCONFIG="$check/arch-fragments" >"$log" 2>&1 || {
 		cat "$log" >&2
 		die "the configuration for $1 could not be made"
 	}
-	got=$(sed -n 's/^CONFIG_TCM_USER2=//p' "$check/obj-$1/.config")
+	got=$(sed -n 's/^CONFIG_TCM_USER2=//p' "$check/obj-$1-$2/.config")
 	[ "$got" = "$want" ] || die "the configuration for $1 has TCM_USER2=${got:-n} instead of ${want:-n}"
 }
 
@@ -80,13 +81,13 @@ warnings() {
 # build
 build() {
 	configure "$1" "$2"
-	make_for "$1" -k W=1 "${dirs[@]}" >"$log" 2>&1 || return 1
+	make_for "$1" "$2" -k W=1 "${dirs[@]}" >"$log" 2>&1 || return 1
 	warnings >>"$3"
 }
 
-# machine bits byte-order page-tables: what its configuration says
+# bits, byte order, special PTEs: what the configuration of MACHINE says
 facts() {
-	local config=$check/obj-$1/.config
+	local config=$check/obj-$1-built-in/.config
 	grep -q '^CONFIG_64BIT=y' "$config" && printf '64 ' || printf '32 '
 	grep -q '^CONFIG_CPU_BIG_ENDIAN=y' "$config" && printf 'big ' || printf 'little '
 	grep -q '^CONFIG_ARCH_HAS_PTE_SPECIAL=y' "$config" && printf 'yes' || printf 'no'
@@ -121,7 +122,7 @@ for machine in $MACHINES; do
 	[ -s "$check/arch-warnings-$machine" ] || continue
 	at=-1
 	go_to 0
-	rm -rf "$check/obj-$machine"
+	rm -rf "$check/obj-$machine"-*
 	: >"$check/arch-before"
 	for variant in built-in modules off; do
 		build "$machine" "$variant" "$check/arch-before" ||
