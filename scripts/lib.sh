@@ -130,11 +130,13 @@ use_ccache() {
 
 # kmake FLAVOUR TARGETS...: the kernel's make for one of our object trees.
 kmake() {
-	local obj=$1 cc=gcc
+	local obj=$1 cc=gcc python
 	shift
 	use_ccache && cc='ccache gcc'
+	# Not a wrapper (pyenv's takes half a second): W=1 runs it for each file.
+	python=$(python3 -c 'import sys; print(sys.executable)') && [ -n "$python" ] || python=python3
 	env -u KDIR -u T -u CMD make -C "${KSRC:-$SRC}" O="$obj" CC="$cc" HOSTCC="$cc" \
-		LOCALVERSION= -j"$JOBS" "$@"
+		PYTHON3="$python" LOCALVERSION= -j"$JOBS" "$@"
 }
 
 # The series as text: what an object tree or a check depends on.
