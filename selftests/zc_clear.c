@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * zc_clear: A handler without CAP_SYS_ADMIN does not see what READ pages held
- * before.
+ * before, and none leaves old memory of the kernel in a READ.
  */
 
 /*
@@ -243,6 +243,35 @@ TEST_F(zc_clear, write_data_is_not_cleared)
 	EXPECT_TRUE(is_filled(self->buf, LEN, 4));
 	c = zc_count(&self->z);
 	EXPECT_EQ(0, c.cleared_pages);
+}
+
+/*
+ * The kernel itself reads, for somebody else: SG_IO has memory of its own for a
+ * buffer that isn't aligned. Nobody is trusted to fill that.
+ */
+TEST_F(zc_clear, memory_of_the_kernel)
+{
+	char *buf = mem_get(MEM_ANON, LEN + PG);
+	struct tzc_counters c;
+	struct tzc_cmd *cmd;
+	struct zc_io io;
+
+	ASSERT_NE(NULL, buf);
+	io = (struct zc_io){ .fd = self->z.fd, .dir = TZC_READ, .sg = true,
+			     .buf = buf + 1, .len = LEN, .off = T_OFF };
+	ASSERT_EQ(0, zc_io_start(&io));
+	cmd = tzc_srv_wait_io(&self->z.srv, SOON);
+	ASSERT_NE(NULL, cmd);
+	ASSERT_TRUE(tzc_is_mapped(cmd));
+	EXPECT_TRUE(is_all(cmd->iov[0].iov_base, LEN, 0));
+	memset(cmd->iov[0].iov_base, 'x', PG);
+	zc_done(&self->z, cmd);
+	ASSERT_EQ(LEN, zc_io_wait(&io));
+	EXPECT_TRUE(is_all(buf + 1, PG, 'x'));
+	EXPECT_TRUE(is_all(buf + 1 + PG, LEN - PG, 0));
+	c = zc_count(&self->z);
+	EXPECT_EQ(1, c.mapped_cmds);
+	EXPECT_EQ(LEN / PG, c.cleared_pages);
 }
 
 /* Documented: CAP_SYS_ADMIN at open means trusted with old contents. */

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-/* zc_space: Commands that find no room in the zero-copy range are copied. */
+/*
+ * zc_space: Commands that find no room in the zero-copy range are copied. Those
+ * that are mapped don't wait for room in the data area.
+ */
 #include "zc_test.h"
 
 #define LEN	MB
 #define NR	(TZC_RANGE_BYTES / LEN)
+#define AREA	(16 * MB)	/* that of TZC_OPTS_DEFAULT */
 
 FIXTURE(zc_space) {
 	struct zc z;
@@ -115,6 +119,49 @@ TEST_F_TIMEOUT(zc_space, full_range_then_freed, 120)
 	c = zc_count(z);
 	EXPECT_EQ(1, c.mapped_cmds);
 	EXPECT_EQ(0, c.space);
+}
+
+static bool io_waits(void *io)
+{
+	return thread_waits(&((struct zc_io *)io)->tid);
+}
+
+/* A mapped command needs no data blocks, and doesn't wait for one that does. */
+TEST_F_TIMEOUT(zc_space, overtakes_what_waits_for_blocks, 60)
+{
+	const size_t small = LEN / 2;
+	struct tzc_cmd *cmd[AREA / small], *mapped;
+	struct zc_io io[AREA / small], waits, large;
+	struct zc *z = &self->z;
+	size_t i;
+
+	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_min_bytes", "1048576"));
+	for (i = 0; i < ARRAY_SIZE(cmd); i++) {
+		cmd[i] = CATCH_IO(&io[i], false, TZC_WRITE, self->buf, small,
+				  T_OFF + i * small);
+		ASSERT_FALSE(tzc_is_mapped(cmd[i]));
+	}
+	waits = (struct zc_io){ .fd = z->fd, .dir = TZC_WRITE, .buf = self->buf,
+				.len = small, .off = T_OFF + AREA };
+	ASSERT_EQ(0, zc_io_start(&waits));
+	ASSERT_EQ(0, tzc_wait_for(io_waits, &waits, SOON));
+
+	mapped = HOLD(&large, TZC_WRITE, self->buf, LEN, T_OFF + AREA + LEN);
+	EXPECT_EQ(LEN, mapped->len);
+	EXPECT_TRUE(tzc_is_mapped(mapped));
+	zc_serve(z, mapped);
+	EXPECT_EQ(LEN, zc_io_wait(&large));
+	EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&waits, 0));
+
+	for (i = 0; i < ARRAY_SIZE(cmd); i++) {
+		zc_serve(z, cmd[i]);
+		EXPECT_EQ(small, zc_io_wait(&io[i]));
+	}
+	cmd[0] = zc_wait(z);
+	ASSERT_NE(NULL, cmd[0]);
+	zc_serve(z, cmd[0]);
+	EXPECT_EQ(small, zc_io_wait(&waits));
+	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF + AREA, small, 1));
 }
 
 TZC_MAIN(TZC_NEED_MAPPED)
