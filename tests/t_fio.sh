@@ -4,9 +4,10 @@
 # fio with checksums in what it writes: all I/O engines that initiators use, 4
 # KiB to 1 MiB, depths up to 32, direct and buffered, on every handler, with
 # zero copy and without. What is written over one fabric is verified over the
-# other. Handlers that have no disk of their own kind here (zoned, optical) are
-# read and written by sg_dd. At last Debian's own handler binaries, which were
-# built against another libtcmu, in the patched daemon.
+# other. Only handlers that ask for mapped commands get them. Handlers that have
+# no disk of their own kind here (zoned, optical) are read and written by sg_dd.
+# At last Debian's own handler binaries, which were built against another
+# libtcmu, in the patched daemon.
 . "$(dirname "$0")/lib.sh"
 
 handlers=(zcfile zcmem file qcow)
@@ -76,7 +77,16 @@ mapped() {
 	[ "$(uncopied "$1" bytes)" -ge $((4 * mib << 20)) ] &&
 		[ "$(counter "$1" missed_bytes)" -eq 0 ]
 }
-some_mapped() { [ "$(uncopied "$1" bytes)" -gt 0 ]; }
+# In place, or copied: what a handler gets that hasn't asked libtcmu for more.
+never_mapped() {
+	counters "$1"
+	[ "$(attrib "$1" zero_copy_mapped)" -eq 0 ] &&
+		[ "$(counter "$1" mapped_cmds)" -eq 0 ]
+}
+# As an administrator would, who knows better.
+map() { echo 1 >"$(backstore "$1")/attrib/zero_copy_mapped"; }
+some_mapped() { [ "$(counter "$1" mapped_bytes)" -gt 0 ]; }
+some_in_place() { [ "$(counter "$1" inplace_bytes)" -gt 0 ]; }
 copied() {
 	counters "$1"
 	[ "$(uncopied "$1" bytes)" -eq 0 ] &&
@@ -122,8 +132,17 @@ test_handler() {
 	check "$1: they verify over iSCSI" fio_verify 1 "${iscsi[@]}"
 	check "$1: writes over iSCSI" fio_write 2 "${iscsi[@]}"
 	check "$1: they verify over tcm_loop" fio_verify 2 "${loop[@]}"
-	check "$1: random reads of what was written, mixed reads and writes" fio_read "${iscsi[@]}"
-	check "$1: mapped with zero_copy=1" mapped "$1"1
+	if [[ $1 = zc* ]]; then
+		check "$1: random reads of what was written, mixed reads and writes" fio_read "${iscsi[@]}"
+		check "$1: not copied with zero_copy=1" mapped "$1"1
+		check "$1: over tcm_loop it was mapped" some_mapped "$1"1
+	else
+		check "$1: in place over iSCSI with zero_copy=1" some_in_place "$1"1
+		check "$1: never mapped, as it hasn't asked" never_mapped "$1"1
+		check "$1: an administrator allows it" map "$1"1
+		check "$1: random reads of what was written, mixed reads and writes" fio_read "${loop[@]}"
+		check "$1: mapped now" some_mapped "$1"1
+	fi
 	check "$1: copied with zero_copy=0" copied "$1"0
 }
 
@@ -155,12 +174,12 @@ test_zbc() {
 	check "zbc: and not at random" eval "! sg_copies 512 $((seq + 2048)) 128"
 	check "zbc: until its write pointer is reset" sg_reset_wp --zone=$seq "$sg"
 	check "zbc: and it is written again" sg_copies 512 $seq 512
-	check "zbc: mapped" some_mapped zbc1
+	check "zbc: $2" eval "$3 zbc1"
 }
 test_fbo() {
 	{ lun_sg "$1" fbo1 && no_news "$sg"; } || { not_ok "fbo: a device"; return; }
 	check "fbo: written and read" sg_copies 2048 512 256
-	check "fbo: mapped" some_mapped fbo1
+	check "fbo: never mapped, as it hasn't asked" never_mapped fbo1
 }
 
 registered() {
@@ -187,7 +206,8 @@ for handler in zcfile file; do
 			same_as_file $handler$zero_copy
 	done
 done
-test_zbc loop
+map zbc1
+test_zbc loop "mapped, as an administrator allows it" some_mapped
 test_fbo loop
 check "all is taken down" cleanup
 
@@ -197,6 +217,6 @@ handlers=(qcow)
 make_pattern
 check "LUNs on Debian's handlers" luns_create "loop iscsi" < <(lines) || { plan; exit; }
 test_handler qcow
-test_zbc iscsi
+test_zbc iscsi "never mapped, as it hasn't asked" never_mapped
 test_fbo iscsi
 plan
