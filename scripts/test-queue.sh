@@ -29,6 +29,60 @@ fails() {
 }
 same() { if [ "$2" = "$3" ]; then ok "$1"; else printf '%s\n' "$2" "$3" >"$log"; not_ok "$1" "$log"; fi; }
 
+# known_tests: a line for each program, for each of its tests as program:test,
+# for each KUnit test, and for each test of the whole stack
+known_tests() {
+	local file program
+	for file in "$TOP"/selftests/*.c; do
+		program=$(basename "$file" .c)
+		echo "$program"
+		sed -n -E "s/^TEST_F(_TIMEOUT)?\([a-z_]+, *([a-z_0-9]+).*/$program:\2/p" "$file"
+	done
+	basename -s .sh "$TOP"/tests/t_*.sh
+	echo mkspecial_kunit
+	(cd "$TOP/patches" && sed -n -E 's/^\+.*KUNIT_CASE\(([a-z_0-9]+)\).*/\1/p' -- *.patch)
+}
+# named_tests FILE...: "FILE: NAME" for each word in backquotes that looks like a
+# test's name, and for each in the column of a table that is headed "test"
+named_tests() {
+	awk '
+		FNR == 1 { column = 0 }
+		!/^\|/ { column = 0 }
+		/^\|/ { n = split($0, cell, "|"); if (cell[n - 1] ~ /^ tests? $/) column = n - 1 }
+		function names(text, all,   word) {
+			while (match(text, /`[a-z_0-9:]+`/)) {
+				word = substr(text, RSTART + 1, RLENGTH - 2)
+				text = substr(text, RSTART + RLENGTH)
+				if (all || word ~ /^[a-z]+_[a-z_]+:[a-z_0-9]+$/ || word ~ /^(mkspecial|t)_/)
+					print FILENAME ": " word
+			}
+		}
+		column { names(cell[column], 1) }
+		{ names($0, 0) }
+		match($0, /[Cc]overed by the (tcmu )?selftests? .*/) {
+			n = split(substr($0, RSTART), words, /[ ,]+/)
+			for (i = 1; i <= n; i++) {
+				sub(/\.$/, "", words[i])
+				if (words[i] ~ /^[a-z]+_[a-z_]+:[a-z_0-9]+$/) print FILENAME ": " words[i]
+			}
+		}' "$@"
+}
+# unknown_tests FILE...: those that are not there. In a table a program may be
+# left out when the row has named it: then any program's test will do.
+unknown_tests() {
+	named_tests "$@" | sort -u | awk '
+		NR == FNR { known[$1]; sub(/.*:/, "", $1); known[$1]; next }
+		!($2 in known)' <(known_tests) - | sed "s,^$TOP/,,"
+}
+
+printf '# documents\n'
+unknown_tests "$TOP"/*.md "$TOP"/docs/*.md "$TOP"/covers/* "$TOP"/patches/*.patch >"$log"
+result "every test that a document names is there" "$log"
+# shellcheck disable=SC2016
+printf '| claim | test |\n|---|---|\n| x | `zc_vma:no_such_test`, `none_such` |\n\nSee `zc_io:direct`.\n' >"$work/names.md"
+unknown_tests "$work/names.md" >"$log"
+same "one that isn't there is noticed" "$(cut -d ' ' -f 2 "$log" | xargs)" "none_such zc_vma:no_such_test"
+
 printf '# series and covers\n'
 series_faults >"$log"
 result "series and covers/ fit together" "$log"
