@@ -23,10 +23,17 @@ if [ -e "$SRC/.config" ] || [ -d "$SRC/include/config" ]; then
 	die "$SRC was built in place, so it cannot be built elsewhere; use a clean checkout (git worktree add) as KDIR"
 fi
 # Of the coverage kernel, the files that the series touches are counted: kbuild
-# takes a variable for each.
+# takes a variable for each name. It is for one directory only, as others have
+# files of the same name (mm/memory.c, arch/x86/boot/memory.c).
 variables=()
 if [ "$flavour" = coverage ]; then
-	mapfile -t variables < <(touched_files | sed -n 's,^.*/\([^/]*\)\.c$,GCOV_PROFILE_\1.o=y,p' | sort -u)
+	mapfile -t variables < <(touched_files | awk -F / '/\.c$/ {
+			name = $NF; sub(/c$/, "o", name)
+			# An object that the Makefile gives another name
+			if (name == "target_core_user.o") name = "target_core_user_main.o"
+			dir = $0; sub("/[^/]*$", "", dir)
+			dirs[name] = dirs[name] " " dir }
+		END { for (name in dirs) printf "GCOV_PROFILE_%s=$(if $(filter%s,$(obj)),y)\n", name, dirs[name] }' | sort)
 fi
 lock "$BUILD"
 [ -e "$obj/vmlinux" ] || need_space "$BUILD" "$room" "the $flavour kernel"

@@ -49,6 +49,23 @@ TEST_F_TIMEOUT(iscsi, keep_buf, 60)
 	EXPECT_EQ(0, wait_all_free(self->i, z));
 }
 
+/* Nobody frees it, not even when the device is removed. */
+TEST_F_TIMEOUT(iscsi, keep_buf_then_removed, 60)
+{
+	struct zc *z = &self->z;
+	struct tzc_cmd *cmd;
+	struct req req;
+
+	fill(self->buf, MB, 1);
+	tzc_srv_stop(&z->srv);
+	cmd = CATCH(&req, TZC_WRITE, self->buf, MB, T_OFF);
+	cmd->uflags = TCMU_UFLAG_KEEP_BUF;
+	zc_serve(z, cmd);
+	EXPECT_EQ(0, finish(self->i, &req));
+	scsi_free_scsi_task(req.task);
+	EXPECT_EQ(0, tzc_srv_start(&z->srv));
+}
+
 /* Register a buffer, which pins its pages for long: a descriptor, or -errno. */
 static int pin(void *p, size_t len)
 {

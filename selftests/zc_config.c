@@ -51,6 +51,20 @@ TEST_F(zc_config, control_sets_attributes)
 	EXPECT_EQ(1, ATTR("zero_copy"));
 }
 
+/* As targetcli shows it. */
+TEST_F(zc_config, info_tells)
+{
+	char path[192], info[512] = "";
+
+	snprintf(path, sizeof(path), "%s/info", self->z.dev.dir);
+	ASSERT_EQ(0, tzc_control(&self->z.dev, "zero_copy=1"));
+	ASSERT_LT(0, tzc_read_file(path, info, sizeof(info)));
+	EXPECT_NE(NULL, strstr(info, "ZeroCopy: 1"));
+	ASSERT_EQ(0, tzc_control(&self->z.dev, "zero_copy=0"));
+	ASSERT_LT(0, tzc_read_file(path, info, sizeof(info)));
+	EXPECT_NE(NULL, strstr(info, "ZeroCopy: 0"));
+}
+
 TEST_F(zc_config, bad_values_refused)
 {
 	static const char *const controls[] = {

@@ -121,47 +121,108 @@ TEST_F_TIMEOUT(zc_space, full_range_then_freed, 120)
 	EXPECT_EQ(0, c.space);
 }
 
+/* Copied commands have all of the data area; what has LEN bytes is mapped. */
+#define SMALL	(LEN / 2)
+
+FIXTURE(zc_full) {
+	struct zc z;
+	char *buf;
+	struct tzc_cmd *cmd[AREA / SMALL];
+	struct zc_io io[AREA / SMALL];
+};
+
+FIXTURE_SETUP(zc_full)
+{
+	struct tzc_opts o = TZC_OPTS_DEFAULT;
+	size_t i;
+
+	ASSERT_EQ(0, zc_up(&self->z, &o));
+	ASSERT_EQ(0, tzc_attr_set(&self->z.dev, "zero_copy_min_bytes",
+				  "1048576"));
+	tzc_srv_stop(&self->z.srv);
+	self->buf = mem_get(MEM_ANON, LEN);
+	ASSERT_NE(NULL, self->buf);
+	fill(self->buf, LEN, 1);
+	for (i = 0; i < AREA / SMALL; i++) {
+		self->cmd[i] = CATCH_IO(&self->io[i], false, TZC_WRITE,
+					self->buf, SMALL, T_OFF + i * SMALL);
+		ASSERT_FALSE(tzc_is_mapped(self->cmd[i]));
+	}
+}
+
+FIXTURE_TEARDOWN(zc_full)
+{
+	size_t i;
+
+	for (i = 0; i < AREA / SMALL; i++) {
+		if (!self->cmd[i])
+			continue;
+		zc_serve(&self->z, self->cmd[i]);
+		EXPECT_EQ(SMALL, zc_io_wait(&self->io[i]));
+	}
+	EXPECT_EQ(0, zc_down(&self->z));
+}
+
 static bool io_waits(void *io)
 {
 	return thread_waits(&((struct zc_io *)io)->tid);
 }
 
 /* A mapped command needs no data blocks, and doesn't wait for one that does. */
-TEST_F_TIMEOUT(zc_space, overtakes_what_waits_for_blocks, 60)
+TEST_F_TIMEOUT(zc_full, overtakes_what_waits_for_blocks, 60)
 {
-	const size_t small = LEN / 2;
-	struct tzc_cmd *cmd[AREA / small], *mapped;
-	struct zc_io io[AREA / small], waits, large;
+	struct zc_io waits[2], large;
 	struct zc *z = &self->z;
+	struct tzc_cmd *cmd;
 	size_t i;
 
-	ASSERT_EQ(0, tzc_attr_set(&z->dev, "zero_copy_min_bytes", "1048576"));
-	for (i = 0; i < ARRAY_SIZE(cmd); i++) {
-		cmd[i] = CATCH_IO(&io[i], false, TZC_WRITE, self->buf, small,
-				  T_OFF + i * small);
-		ASSERT_FALSE(tzc_is_mapped(cmd[i]));
+	for (i = 0; i < ARRAY_SIZE(waits); i++) {
+		waits[i] = (struct zc_io){ .fd = z->fd, .dir = TZC_WRITE,
+					   .buf = self->buf, .len = SMALL,
+					   .off = T_OFF + AREA + i * SMALL };
+		ASSERT_EQ(0, zc_io_start(&waits[i]));
+		ASSERT_EQ(0, tzc_wait_for(io_waits, &waits[i], SOON));
 	}
-	waits = (struct zc_io){ .fd = z->fd, .dir = TZC_WRITE, .buf = self->buf,
-				.len = small, .off = T_OFF + AREA };
-	ASSERT_EQ(0, zc_io_start(&waits));
-	ASSERT_EQ(0, tzc_wait_for(io_waits, &waits, SOON));
 
-	mapped = HOLD(&large, TZC_WRITE, self->buf, LEN, T_OFF + AREA + LEN);
-	EXPECT_EQ(LEN, mapped->len);
-	EXPECT_TRUE(tzc_is_mapped(mapped));
-	zc_serve(z, mapped);
+	cmd = HOLD(&large, TZC_WRITE, self->buf, LEN, T_OFF + AREA + LEN);
+	zc_serve(z, cmd);
 	EXPECT_EQ(LEN, zc_io_wait(&large));
-	EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&waits, 0));
 
-	for (i = 0; i < ARRAY_SIZE(cmd); i++) {
-		zc_serve(z, cmd[i]);
-		EXPECT_EQ(small, zc_io_wait(&io[i]));
+	/* They get the blocks of the first one that is done, in turn. */
+	zc_serve(z, self->cmd[0]);
+	EXPECT_EQ(SMALL, zc_io_wait(&self->io[0]));
+	self->cmd[0] = NULL;
+	for (i = 0; i < ARRAY_SIZE(waits); i++) {
+		EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&waits[i], 0));
+		cmd = zc_wait(z);
+		ASSERT_NE(NULL, cmd);
+		zc_serve(z, cmd);
+		EXPECT_EQ(SMALL, zc_io_wait(&waits[i]));
 	}
-	cmd[0] = zc_wait(z);
-	ASSERT_NE(NULL, cmd[0]);
-	zc_serve(z, cmd[0]);
-	EXPECT_EQ(small, zc_io_wait(&waits));
-	EXPECT_TRUE(is_filled(z->tgt.mem + T_OFF + AREA, small, 1));
+}
+
+/* Without a block that is free there is no copy either: the data is lost. */
+TEST_F_TIMEOUT(zc_full, no_block_for_a_copy, 60)
+{
+	struct zc *z = &self->z;
+	struct tzc_counters c;
+	struct tzc_cmd *cmd;
+	struct zc_io large;
+	uint16_t id;
+	char *p;
+
+	zc_count(z);
+	cmd = HOLD(&large, TZC_WRITE, self->buf, LEN, T_OFF + AREA);
+	p = cmd->iov[0].iov_base;
+	id = cmd->id;
+	EXPECT_EQ(0, probe_read(p));
+	cmd->status = 0;
+	zc_keep(z, cmd);
+	EXPECT_EQ(LEN, zc_io_wait(&large));
+	EXPECT_EQ(SIGBUS, probe_read(p));
+	c = zc_count(z);
+	EXPECT_EQ(0, c.kept_cmds);
+	EXPECT_EQ(0, tzc_action(&z->dev, "free_kept_buf", id));
 }
 
 TZC_MAIN(TZC_NEED_MAPPED)

@@ -332,6 +332,26 @@ TEST_F(zc_vma, mremap_of_a_part)
 	EXPECT_EQ(SIGBUS, probe_read(p + 8 * PG));
 }
 
+/* A fault in a VMA that begins inside the command. */
+TEST_F(zc_vma, fault_in_a_part)
+{
+	struct tzc_ring *r = &self->z.srv.ring;
+	struct tzc_cmd *cmd;
+	char *second, *q;
+
+	second = map_again(r);
+	ASSERT_NE(MAP_FAILED, second);
+	cmd = HOLD(&self->io, TZC_WRITE, self->buf, LEN, T_OFF);
+	q = second + ((char *)cmd->iov[0].iov_base - r->map) + 4 * PG;
+	ASSERT_EQ(0, munmap(second, q - second));
+	ASSERT_EQ(0, probe_read(q));
+	EXPECT_EQ(0, memcmp(q, self->buf + 4 * PG, LEN - 4 * PG));
+	zc_serve(&self->z, cmd);
+	EXPECT_EQ(LEN, zc_io_wait(&self->io));
+	EXPECT_EQ(SIGBUS, probe_read(q));
+	munmap(q, r->size - (q - second));
+}
+
 TEST_F(zc_vma, madvise_dontneed_in_flight)
 {
 	struct tzc_cmd *cmd;
