@@ -5,7 +5,7 @@
 # not at all, acknowledgements too, and then a network that is gone for a while
 # with I/O in flight; in frames of 1500 bytes. The blocks that data is sent from
 # may not be used for other commands before it arrived: fio finds the data it
-# wrote.
+# wrote. At last the same with digests, which every byte has to be right for.
 . "$(dirname "$0")/lib.sh"
 
 size=$((48 / slow))
@@ -61,6 +61,22 @@ outage() {
 	return $status
 }
 
+# node ARGS: iscsiadm on that of our disk
+node() { iscsiadm -m node -T "$(iqn disk)" -p "$portal" "$@"; }
+login_with_digests() {
+	node --logout && for which in Header Data; do
+		node -o update -n "node.conn[0].iscsi.${which}Digest" -v CRC32C || return
+	done && node --login && wait_for 30 "the disk" scsi_disk iscsi disk 0 &&
+		iscsiadm -m session -P 2 | grep 'DataDigest: CRC32C'
+}
+# 37 bytes are padded to 40.
+padded() {
+	local len
+	sg_raw -o "$WORK/inquiry" -r 37 "$disk" 12 00 00 00 25 00 || return
+	len=$(stat -c %s "$WORK/inquiry")
+	[ "$len" -eq 37 ] || complain "$len bytes"
+}
+
 netem delay 1ms || skip_all "no netem in this kernel"
 no_netem
 mtu=$(cat /sys/class/net/lo/mtu)
@@ -70,6 +86,15 @@ if serve; then
 	check "a network that loses, delays and duplicates" lossy
 	check "a network that is gone for a while" outage
 	check "all of it was in place" in_place
+	# Not by check: that would lose $disk.
+	if login_with_digests >"$WORK/login" 2>&1; then
+		ok "a session with digests"
+		check "data with digests, and a bad network" lossy
+		check "data of an odd length" padded
+	else
+		cat "$WORK/login" >&2
+		not_ok "a session with digests"
+	fi
 else
 	not_ok "a disk"
 fi
