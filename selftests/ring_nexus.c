@@ -58,7 +58,17 @@ static void *unlink_lun(void *arg)
 
 static bool is_waiting(void *arg)
 {
-	return thread_waits(&((struct waiter *)arg)->tid);
+	struct waiter *w = arg;
+	int tid = __atomic_load_n(&w->tid, __ATOMIC_ACQUIRE);
+	char path[64], stat[256], *p;
+
+	if (!tid)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+	if (tzc_read_file(path, stat, sizeof(stat)) <= 0)
+		return false;
+	p = strrchr(stat, ')');
+	return p && p[1] == ' ' && p[2] == 'D';
 }
 
 TEST_F(ring_nexus, deleted_and_unlinked)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * zc_space: Commands that find no room in the zero-copy range are copied. Those
- * that are mapped don't wait for room in the data area.
+ * zc_space: Commands that find no room in the zero-copy range are copied, and
+ * no copy is kept without room in the data area.
  */
 #include "zc_test.h"
 
@@ -161,44 +161,6 @@ FIXTURE_TEARDOWN(zc_full)
 		EXPECT_EQ(SMALL, zc_io_wait(&self->io[i]));
 	}
 	EXPECT_EQ(0, zc_down(&self->z));
-}
-
-static bool io_waits(void *io)
-{
-	return thread_waits(&((struct zc_io *)io)->tid);
-}
-
-/* A mapped command needs no data blocks, and doesn't wait for one that does. */
-TEST_F_TIMEOUT(zc_full, overtakes_what_waits_for_blocks, 60)
-{
-	struct zc_io waits[2], large;
-	struct zc *z = &self->z;
-	struct tzc_cmd *cmd;
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(waits); i++) {
-		waits[i] = (struct zc_io){ .fd = z->fd, .dir = TZC_WRITE,
-					   .buf = self->buf, .len = SMALL,
-					   .off = T_OFF + AREA + i * SMALL };
-		ASSERT_EQ(0, zc_io_start(&waits[i]));
-		ASSERT_EQ(0, tzc_wait_for(io_waits, &waits[i], SOON));
-	}
-
-	cmd = HOLD(&large, TZC_WRITE, self->buf, LEN, T_OFF + AREA + LEN);
-	zc_serve(z, cmd);
-	EXPECT_EQ(LEN, zc_io_wait(&large));
-
-	/* They get the blocks of the first one that is done, in turn. */
-	zc_serve(z, self->cmd[0]);
-	EXPECT_EQ(SMALL, zc_io_wait(&self->io[0]));
-	self->cmd[0] = NULL;
-	for (i = 0; i < ARRAY_SIZE(waits); i++) {
-		EXPECT_EQ(-ETIMEDOUT, zc_io_wait_ms(&waits[i], 0));
-		cmd = zc_wait(z);
-		ASSERT_NE(NULL, cmd);
-		zc_serve(z, cmd);
-		EXPECT_EQ(SMALL, zc_io_wait(&waits[i]));
-	}
 }
 
 /* Without a block that is free there is no copy either: the data is lost. */

@@ -104,27 +104,11 @@ static __maybe_unused int probe_write(volatile void *addr, char c)
 	return sig;
 }
 
-/* Whether a thread sleeps in the kernel; *tid is 0 until it runs. */
-static __maybe_unused bool thread_waits(int *tid)
-{
-	char path[64], stat[256], *p;
-	int now = __atomic_load_n(tid, __ATOMIC_ACQUIRE);
-
-	if (!now)
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", now);
-	if (tzc_read_file(path, stat, sizeof(stat)) <= 0)
-		return false;
-	p = strrchr(stat, ')');
-	return p && p[1] == ' ' && p[2] == 'D';
-}
-
 /* --- initiator I/O ------------------------------------------------- */
 
 /* One request, in a thread of its own so that the test can hold it. */
 struct zc_io {
 	pthread_t thr;
-	int tid;
 	int fd;
 	enum tzc_dir dir;
 	bool sg;		/* SG_IO: exactly one command, no retries */
@@ -195,7 +179,6 @@ static void *zc_io_thread(void *arg)
 {
 	struct zc_io *io = arg;
 
-	__atomic_store_n(&io->tid, syscall(__NR_gettid), __ATOMIC_RELEASE);
 	if (io->sg)
 		io->ret = sg_rw_ms(io->fd, io->dir, io->buf, io->len, io->off,
 				   io->sg_timeout ?: 60000);
