@@ -145,7 +145,7 @@ TEST_F(zc_never, before_it_is_enabled)
 	ASSERT_EQ(0, tzc_configure(&z.dev, &o));
 	ASSERT_EQ(0, zc_start(&z, "ram", 0));
 	EXPECT_EQ(0, get_mapped(&z, handler));
-	zc_count(&z);
+	fill(self->buf, LEN, 1);
 	EXPECT_EQ(LEN, do_rw(z.fd, TZC_WRITE, self->buf, LEN, T_OFF));
 	c = zc_count(&z);
 	EXPECT_EQ(1, c.copied_cmds);
