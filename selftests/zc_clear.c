@@ -257,12 +257,7 @@ TEST_F(zc_clear, memory_of_the_kernel)
 	struct zc_io io;
 
 	ASSERT_NE(NULL, buf);
-	io = (struct zc_io){ .fd = self->z.fd, .dir = TZC_READ, .sg = true,
-			     .buf = buf + 1, .len = LEN, .off = T_OFF };
-	ASSERT_EQ(0, zc_io_start(&io));
-	cmd = tzc_srv_wait_io(&self->z.srv, SOON);
-	ASSERT_NE(NULL, cmd);
-	ASSERT_TRUE(tzc_is_mapped(cmd));
+	cmd = HOLD_SG(&io, TZC_READ, buf + 1, LEN, T_OFF);
 	EXPECT_TRUE(is_all(cmd->iov[0].iov_base, LEN, 0));
 	memset(cmd->iov[0].iov_base, 'x', PG);
 	zc_done(&self->z, cmd);

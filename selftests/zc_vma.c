@@ -342,7 +342,7 @@ TEST_F(zc_vma, fault_in_a_part)
 	second = map_again(r);
 	ASSERT_NE(MAP_FAILED, second);
 	cmd = HOLD(&self->io, TZC_WRITE, self->buf, LEN, T_OFF);
-	q = second + ((char *)cmd->iov[0].iov_base - r->map) + 4 * PG;
+	q = second + zc_map_off(&self->z, cmd->iov[0].iov_base) + 4 * PG;
 	ASSERT_EQ(0, munmap(second, q - second));
 	ASSERT_EQ(0, probe_read(q));
 	EXPECT_EQ(0, memcmp(q, self->buf + 4 * PG, LEN - 4 * PG));

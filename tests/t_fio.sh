@@ -174,7 +174,7 @@ test_zbc() {
 	check "zbc: and not at random" eval "! sg_copies 512 $((seq + 2048)) 128"
 	check "zbc: until its write pointer is reset" sg_reset_wp --zone=$seq "$sg"
 	check "zbc: and it is written again" sg_copies 512 $seq 512
-	check "zbc: $2" eval "$3 zbc1"
+	check "zbc: $2" "$3" zbc1
 }
 test_fbo() {
 	{ lun_sg "$1" fbo1 && no_news "$sg"; } || { not_ok "fbo: a device"; return; }
