@@ -130,13 +130,14 @@ use_ccache() {
 
 # kmake FLAVOUR TARGETS...: the kernel's make for one of our object trees.
 kmake() {
-	local obj=$1 cc=gcc python
+	local obj=$1 cc=gcc
 	shift
 	use_ccache && cc='ccache gcc'
 	# Not a wrapper (pyenv's takes half a second): W=1 runs it for each file.
-	python=$(python3 -c 'import sys; print(sys.executable)') && [ -n "$python" ] || python=python3
+	[ -n "${kernel_python:-}" ] || kernel_python=$(python3 -c 'import sys; print(sys.executable)') ||
+		kernel_python=python3
 	env -u KDIR -u T -u CMD make -C "${KSRC:-$SRC}" O="$obj" CC="$cc" HOSTCC="$cc" \
-		PYTHON3="$python" LOCALVERSION= -j"$JOBS" "$@"
+		PYTHON3="${kernel_python:-python3}" LOCALVERSION= -j"$JOBS" "$@"
 }
 
 # The series as text: what an object tree or a check depends on.
