@@ -83,6 +83,61 @@ TEST_F(iscsi, one_iovec_in_the_data_area)
 	scsi_free_scsi_task(req.task);
 }
 
+/* What a handler makes of their data, nobody is sent. */
+TEST_F(iscsi, other_writes)
+{
+	static const struct {
+		unsigned char op;
+		int len;
+		bool in_place;
+	} cdbs[] = {
+		{ 0x2e, 10, true },	/* WRITE AND VERIFY */
+		{ 0xae, 12, true },
+		{ 0x8e, 16, true },
+		{ 0x9c, 16, true },	/* WRITE ATOMIC */
+		{ 0x89, 16, true },	/* COMPARE AND WRITE */
+		{ 0x93, 16, true },	/* WRITE SAME */
+		{ 0x41, 10, true },
+		{ 0x15, 6, false },	/* MODE SELECT */
+		{ 0x42, 10, false },	/* UNMAP */
+	};
+	struct zc *z = &self->z;
+	struct iscsi_data data = { .size = 64 * KB, .data = (void *)self->buf };
+	struct tzc_counters c;
+	struct req req;
+	size_t i;
+
+	fill(self->buf, 64 * KB, 1);
+	for (i = 0; i < ARRAY_SIZE(cdbs); i++) {
+		unsigned char cdb[16] = { cdbs[i].op };
+
+		/* Sector T_OFF / 512, and two of them: not what is sent. */
+		if (cdbs[i].len == 16)
+			cdb[8] = T_OFF / TZC_SECTOR >> 8, cdb[13] = 2;
+		else if (cdbs[i].len == 12)
+			cdb[4] = T_OFF / TZC_SECTOR >> 8, cdb[9] = 2;
+		else
+			cdb[4] = T_OFF / TZC_SECTOR >> 8, cdb[8] = 2;
+		req = (struct req){ };
+		req.task = scsi_create_task(cdbs[i].len, cdb, SCSI_XFER_WRITE,
+					    data.size);
+		ASSERT_NE(NULL, req.task);
+		ASSERT_EQ(0, iscsi_scsi_command_async(self->i, 0, req.task,
+						      req_done, &data, &req));
+		EXPECT_EQ(0, service(self->i, POLLIN | POLLOUT, is_done, &req));
+		if (req.done)
+			scsi_free_scsi_task(req.task);
+		c = zc_count(z);
+		EXPECT_EQ(cdbs[i].in_place, c.inplace_cmds) {
+			TH_LOG("opcode %#x", cdbs[i].op);
+		}
+		EXPECT_EQ(!cdbs[i].in_place, c.copied_cmds);
+	}
+	/* WRITE SAME is one that the handler knows. */
+	EXPECT_EQ(0, memcmp(z->tgt.mem + T_OFF, self->buf, TZC_SECTOR));
+	EXPECT_EQ(0, memcmp(z->tgt.mem + T_OFF + TZC_SECTOR, self->buf, TZC_SECTOR));
+}
+
 /* It can change at any time, and data in flight stays where it is. */
 TEST_F(iscsi, switched_any_time)
 {

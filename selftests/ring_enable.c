@@ -1,49 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * ring_enable: If a device can't be enabled, a handler that has opened it
- * meanwhile keeps what it has mapped.
+ * meanwhile keeps what it has mapped, and nobody waits forever for userspace.
  */
 #include "zc_test.h"
 #include <linux/genetlink.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #define PARAM "/sys/module/target_core_user/parameters/"
+
+#ifndef SOL_NETLINK
+#define SOL_NETLINK 270
+#endif
 
 FIXTURE(ring_enable) {
 	struct zc z;
 	int nl;			/* generic netlink */
+	int events;		/* a socket that gets tcmu's events */
 	int family;		/* of tcmu */
+	uint32_t group;		/* of its events */
+	char timeout[16];	/* netlink_timeout, if there is one */
 	pthread_t thr;
 	bool enabling;
 	int ret;		/* of enabling it */
 };
 
-/* A message with one attribute; the answer's payload, without the headers. */
-static int genl_ask(int nl, int family, int cmd, int type, const void *data,
-		    size_t len, char *answer, size_t max)
+struct genl_msg {
+	struct nlmsghdr n;
+	struct genlmsghdr g;
+	char attrs[128];
+};
+
+static void genl_init(struct genl_msg *msg, int family, int cmd)
 {
-	struct {
-		struct nlmsghdr n;
-		struct genlmsghdr g;
-		struct nlattr a;
-		char data[64];
-	} msg = {
-		.n.nlmsg_type = family,
-		.n.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
-		.g.cmd = cmd,
-		.g.version = 2,
-		.a.nla_type = type,
-		.a.nla_len = NLA_HDRLEN + len,
-	};
+	memset(msg, 0, sizeof(*msg));
+	msg->n.nlmsg_type = family;
+	msg->n.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+	msg->n.nlmsg_len = offsetof(struct genl_msg, attrs);
+	msg->g.cmd = cmd;
+	msg->g.version = 2;
+}
+
+static void genl_add(struct genl_msg *msg, int type, const void *data, size_t len)
+{
+	struct nlattr *a = (void *)msg + msg->n.nlmsg_len;
+
+	a->nla_type = type;
+	a->nla_len = NLA_HDRLEN + len;
+	memcpy((char *)a + NLA_HDRLEN, data, len);
+	msg->n.nlmsg_len += NLA_ALIGN(a->nla_len);
+}
+
+/* Send it, and wait for the answer, and for the acknowledgment. */
+static int genl_ask(int nl, struct genl_msg *msg, struct genl_msg *answer, size_t max)
+{
 	char buf[4096];
 	struct nlmsghdr *n = (void *)buf;
 	ssize_t ret;
 
-	memcpy(msg.data, data, len);
-	msg.n.nlmsg_len = NLMSG_ALIGN(offsetof(typeof(msg), data) + len);
-	if (send(nl, &msg, msg.n.nlmsg_len, 0) < 0)
+	if (send(nl, msg, msg->n.nlmsg_len, 0) < 0)
 		return -errno;
-	/* What was asked for, if anything, and then the acknowledgment */
 	for (;;) {
 		ret = recv(nl, buf, sizeof(buf), 0);
 		if (ret < 0)
@@ -51,36 +69,88 @@ static int genl_ask(int nl, int family, int cmd, int type, const void *data,
 		if (n->nlmsg_type == NLMSG_ERROR)
 			return ((struct nlmsgerr *)NLMSG_DATA(n))->error;
 		if (answer)
-			memcpy(answer, (char *)NLMSG_DATA(n) + GENL_HDRLEN,
-			       ret - NLMSG_HDRLEN - GENL_HDRLEN < (ssize_t)max ?
-			       ret - NLMSG_HDRLEN - GENL_HDRLEN : max);
+			memcpy(answer, buf, (size_t)ret < max ? (size_t)ret : max);
 	}
 }
 
-static int find_family(int nl)
+/* The value of an attribute among @len bytes of them, or NULL */
+static void *attr_find(void *attrs, int len, int type)
 {
-	char answer[4096] = "";
-	struct nlattr *a = (void *)answer;
-	int ret;
+	struct nlattr *a = attrs;
 
-	ret = genl_ask(nl, GENL_ID_CTRL, CTRL_CMD_GETFAMILY,
-		       CTRL_ATTR_FAMILY_NAME, "TCM-USER", sizeof("TCM-USER"),
-		       answer, sizeof(answer));
-	if (ret)
-		return ret;
-	while ((char *)a < answer + sizeof(answer) && a->nla_len) {
-		if (a->nla_type == CTRL_ATTR_FAMILY_ID)
-			return *(uint16_t *)((char *)a + NLA_HDRLEN);
+	while (len >= NLA_HDRLEN && a->nla_len >= NLA_HDRLEN && a->nla_len <= len) {
+		if ((a->nla_type & NLA_TYPE_MASK) == type)
+			return (char *)a + NLA_HDRLEN;
+		len -= NLA_ALIGN(a->nla_len);
 		a = (void *)a + NLA_ALIGN(a->nla_len);
 	}
-	return -ENOENT;
+	return NULL;
+}
+
+static void *genl_find(struct genl_msg *msg, int type)
+{
+	return attr_find(msg->attrs,
+			 msg->n.nlmsg_len - offsetof(struct genl_msg, attrs), type);
+}
+
+/* tcmu's family, and the group that it has */
+static int find_family(int nl, uint32_t *group)
+{
+	char answer[4096] = "";
+	struct genl_msg msg;
+	struct nlattr *first;
+	uint16_t *family;
+	uint32_t *id;
+	int ret;
+
+	genl_init(&msg, GENL_ID_CTRL, CTRL_CMD_GETFAMILY);
+	genl_add(&msg, CTRL_ATTR_FAMILY_NAME, "TCM-USER", sizeof("TCM-USER"));
+	ret = genl_ask(nl, &msg, (void *)answer, sizeof(answer));
+	if (ret)
+		return ret;
+	family = genl_find((void *)answer, CTRL_ATTR_FAMILY_ID);
+	first = genl_find((void *)answer, CTRL_ATTR_MCAST_GROUPS);
+	if (!family || !first)
+		return -ENOENT;
+	id = attr_find((char *)first + NLA_HDRLEN, first->nla_len - NLA_HDRLEN,
+		       CTRL_ATTR_MCAST_GRP_ID);
+	if (!id)
+		return -ENOENT;
+	*group = *id;
+	return *family;
 }
 
 /* Whether the kernel waits for answers to its events */
 static int set_replies(int nl, int family, uint8_t on)
 {
-	return genl_ask(nl, family, TCMU_CMD_SET_FEATURES,
-			TCMU_ATTR_SUPP_KERN_CMD_REPLY, &on, sizeof(on), NULL, 0);
+	struct genl_msg msg;
+
+	genl_init(&msg, family, TCMU_CMD_SET_FEATURES);
+	genl_add(&msg, TCMU_ATTR_SUPP_KERN_CMD_REPLY, &on, sizeof(on));
+	return genl_ask(nl, &msg, NULL, 0);
+}
+
+/* The device that the next event is about, if it is one of this kind */
+static int next_event(FIXTURE_DATA(ring_enable) *self, int cmd)
+{
+	char buf[4096] = "";
+	struct genl_msg *msg = (void *)buf;
+	uint32_t *id;
+
+	if (recv(self->events, buf, sizeof(buf), 0) < 0)
+		return -errno;
+	id = genl_find(msg, TCMU_ATTR_DEVICE_ID);
+	return id && msg->g.cmd == cmd ? (int)*id : -ENOMSG;
+}
+
+static int answer(FIXTURE_DATA(ring_enable) *self, int cmd, uint32_t id, int32_t status)
+{
+	struct genl_msg msg;
+
+	genl_init(&msg, self->family, cmd);
+	genl_add(&msg, TCMU_ATTR_CMD_STATUS, &status, sizeof(status));
+	genl_add(&msg, TCMU_ATTR_DEVICE_ID, &id, sizeof(id));
+	return genl_ask(self->nl, &msg, NULL, 0);
 }
 
 /* It waits for an answer, which never comes: make it give up. */
@@ -96,6 +166,7 @@ static bool failed(void *arg)
 FIXTURE_SETUP(ring_enable)
 {
 	const struct tzc_opts o = TZC_OPTS_STOCK;
+	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
 	struct timeval tv = { .tv_sec = 10 };
 
 	ASSERT_EQ(0, zc_mkdev(&self->z));
@@ -103,8 +174,16 @@ FIXTURE_SETUP(ring_enable)
 	self->nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
 	ASSERT_LE(0, self->nl);
 	ASSERT_EQ(0, setsockopt(self->nl, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
-	self->family = find_family(self->nl);
+	self->family = find_family(self->nl, &self->group);
 	ASSERT_LT(0, self->family);
+	self->events = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+	ASSERT_LE(0, self->events);
+	ASSERT_EQ(0, setsockopt(self->events, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
+	/* Without a port of its own it would pass for the sender. */
+	ASSERT_EQ(0, bind(self->events, (void *)&addr, sizeof(addr)));
+	ASSERT_EQ(0, setsockopt(self->events, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP,
+				&self->group, sizeof(self->group)));
+	tzc_read_file(PARAM "netlink_timeout", self->timeout, sizeof(self->timeout));
 	ASSERT_EQ(0, set_replies(self->nl, self->family, 1));
 }
 
@@ -114,6 +193,9 @@ FIXTURE_TEARDOWN(ring_enable)
 		EXPECT_EQ(0, tzc_wait_for(failed, self, SOON));
 	EXPECT_EQ(0, tzc_write_file(PARAM "block_netlink", "0"));
 	EXPECT_EQ(0, set_replies(self->nl, self->family, 0));
+	if (*self->timeout)
+		EXPECT_EQ(0, tzc_write_file(PARAM "netlink_timeout", "%s", self->timeout));
+	close(self->events);
 	close(self->nl);
 	EXPECT_EQ(0, tzc_destroy(&self->z.dev));
 }
@@ -151,6 +233,13 @@ static void give_up(struct __test_metadata *_metadata,
 	EXPECT_GT(0, self->ret);
 }
 
+static bool enabled(void *arg)
+{
+	FIXTURE_DATA(ring_enable) *self = arg;
+
+	return !pthread_tryjoin_np(self->thr, NULL);
+}
+
 /* Nobody has looked: enabled once more, it works. */
 TEST_F(ring_enable, fails_and_works_later)
 {
@@ -186,6 +275,116 @@ TEST_F(ring_enable, fails_while_mapped)
 	EXPECT_EQ(0, probe_read(ring.map + TZC_RING_BYTES / 2));
 	tzc_ring_close(&ring);
 	ASSERT_EQ(0, zc_mkdev(z));
+}
+
+/*
+ * It was opened by a node of another file system, which goes before the device.
+ * The kernel complains if that leaves an inode.
+ */
+TEST_F(ring_enable, fails_while_open)
+{
+	const struct tzc_opts o = TZC_OPTS_STOCK;
+	struct zc *z = &self->z;
+	char path[64];
+	struct stat st;
+	int mapped, fd;
+	void *map;
+
+	for (mapped = 0; mapped < 2; mapped++) {
+		char dir[] = "/tmp/tzc.XXXXXX";
+
+		begin(_metadata, self);
+		snprintf(path, sizeof(path), "/dev/%s", z->dev.uio);
+		ASSERT_EQ(0, stat(path, &st));
+		ASSERT_NE(NULL, mkdtemp(dir));
+		ASSERT_EQ(0, mount("none", dir, "tmpfs", 0, NULL));
+		snprintf(path, sizeof(path), "%s/uio", dir);
+		ASSERT_EQ(0, mknod(path, S_IFCHR | 0600, st.st_rdev));
+		fd = open(path, O_RDWR | O_CLOEXEC);
+		ASSERT_LE(0, fd);
+		if (mapped) {
+			map = mmap(NULL, z->dev.map_size, PROT_READ, MAP_SHARED,
+				   fd, 0);
+			ASSERT_NE(MAP_FAILED, map);
+			EXPECT_EQ(0, probe_read(map));
+		}
+		give_up(_metadata, self);
+		if (mapped)
+			ASSERT_EQ(0, munmap(map, z->dev.map_size));
+		ASSERT_EQ(0, close(fd));
+		EXPECT_EQ(0, umount(dir));
+		EXPECT_EQ(0, rmdir(dir));
+		EXPECT_EQ(0, tzc_destroy(&z->dev));
+		ASSERT_EQ(0, zc_mkdev(z));
+		ASSERT_EQ(0, tzc_configure(&z->dev, &o));
+	}
+}
+
+static bool is_gone(void *pid)
+{
+	return waitpid(*(pid_t *)pid, NULL, WNOHANG) != 0;
+}
+
+TEST_F(ring_enable, killed_while_waiting)
+{
+	pid_t pid = fork();
+	int id;
+
+	ASSERT_LE(0, pid);
+	if (!pid)
+		_exit(enable(&self->z) != 0);
+	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
+	EXPECT_LE(0, id);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(0, tzc_wait_for(is_gone, &pid, SOON));
+	/* Somebody may have opened it meanwhile. */
+	EXPECT_EQ(id, next_event(self, TCMU_CMD_REMOVED_DEVICE));
+	EXPECT_EQ(-ENODEV, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 0));
+
+	ASSERT_EQ(0, set_replies(self->nl, self->family, 0));
+	EXPECT_EQ(0, zc_start(&self->z, "ram", 0));
+	EXPECT_EQ(0, zc_down(&self->z));
+	ASSERT_EQ(0, zc_mkdev(&self->z));
+}
+
+TEST_F(ring_enable, no_answer_in_time)
+{
+	struct zc *z = &self->z;
+	int id;
+
+	ASSERT_EQ(0, tzc_write_file(PARAM "netlink_timeout", "1"));
+	begin(_metadata, self);
+	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
+	EXPECT_LE(0, id);
+	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
+	self->enabling = false;
+	EXPECT_EQ(-ETIMEDOUT, self->ret);
+	EXPECT_EQ(id, next_event(self, TCMU_CMD_REMOVED_DEVICE));
+
+	/* It goes, whether or not somebody answers. */
+	ASSERT_EQ(0, set_replies(self->nl, self->family, 0));
+	ASSERT_EQ(0, enable(z));
+	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
+	EXPECT_LE(0, id);
+	ASSERT_EQ(0, set_replies(self->nl, self->family, 1));
+	EXPECT_EQ(0, tzc_attr_set(&z->dev, "nl_reply_supported", "1"));
+	EXPECT_EQ(0, tzc_destroy(&z->dev));
+	EXPECT_EQ(id, next_event(self, TCMU_CMD_REMOVED_DEVICE));
+	ASSERT_EQ(0, zc_mkdev(z));
+}
+
+TEST_F(ring_enable, wrong_answer)
+{
+	int id;
+
+	begin(_metadata, self);
+	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
+	ASSERT_LE(0, id);
+	EXPECT_EQ(-EINVAL, answer(self, TCMU_CMD_REMOVED_DEVICE_DONE, id, 0));
+	EXPECT_EQ(0, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 0));
+	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
+	self->enabling = false;
+	EXPECT_EQ(0, self->ret);
 }
 
 TZC_MAIN(0)

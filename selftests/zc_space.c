@@ -163,6 +163,60 @@ FIXTURE_TEARDOWN(zc_full)
 	EXPECT_EQ(0, zc_down(&self->z));
 }
 
+struct sent {
+	struct zc *z;
+	long long cmds;		/* that the target has got */
+};
+
+static long long nr_cmds(struct zc *z)
+{
+	char path[192], buf[32] = "";
+
+	snprintf(path, sizeof(path), "%s/statistics/scsi_lu/num_cmds", z->dev.dir);
+	tzc_read_file(path, buf, sizeof(buf));
+	return atoll(buf);
+}
+
+static bool one_more(void *arg)
+{
+	struct sent *s = arg;
+
+	return nr_cmds(s->z) > s->cmds;
+}
+
+/* It goes to the handler at once, whoever waits for blocks. */
+TEST_F_TIMEOUT(zc_full, lent_needs_no_block, 60)
+{
+	struct zc *z = &self->z;
+	struct sent s = { z, nr_cmds(z) };
+	struct zc_io large, waits = {
+		.fd = z->fd, .dir = TZC_WRITE, .buf = self->buf, .len = SMALL,
+		.off = T_OFF,
+	};
+	struct tzc_counters c;
+	struct tzc_cmd *cmd;
+
+	zc_count(z);
+	ASSERT_EQ(0, zc_io_start(&waits));
+	ASSERT_EQ(0, tzc_wait_for(one_more, &s, SOON));
+	cmd = HOLD(&large, TZC_WRITE, self->buf, LEN, T_OFF + AREA);
+	zc_serve(z, cmd);
+	EXPECT_EQ(LEN, zc_io_wait(&large));
+	c = zc_count(z);
+	EXPECT_EQ(1, c.mapped_cmds);
+	EXPECT_EQ(0, c.copied_cmds);
+
+	/* One block is enough for the one that waits. */
+	zc_serve(z, self->cmd[0]);
+	EXPECT_EQ(SMALL, zc_io_wait(&self->io[0]));
+	self->cmd[0] = NULL;
+	cmd = zc_wait(z);
+	ASSERT_NE(NULL, cmd);
+	zc_serve(z, cmd);
+	EXPECT_EQ(SMALL, zc_io_wait(&waits));
+	EXPECT_EQ(1, zc_count(z).copied_cmds);
+}
+
 /* Without a block that is free there is no copy either: the data is lost. */
 TEST_F_TIMEOUT(zc_full, no_block_for_a_copy, 60)
 {
