@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 S := scripts
 
 .PHONY: help deps fetch apply unapply branch refresh mbox kernel tcmu-runner rtslib-fb image vm \
-	shell check kunit test demo demo-takes bench bench-quick arch compat coverage \
+	shell check kunit test soak demo demo-takes bench bench-quick arch compat coverage \
 	clean distclean
 
 help:
@@ -29,6 +29,7 @@ help:
 #: make test                 check, then the tests on both kernels (ALL=yes: all)
 #: make test MINUTES=n       what can't start in n minutes is skipped by name
 #: make test T=name          one selftest, or t_name: one of the whole stack
+#: make soak SECONDS=n SEED=n   I/O on six disks, verified, with faults
 #: make demo                 files through a LUN, copied and with zero copy
 #: make bench                tcmu, ublk and the ceilings compared, in 40 minutes
 #: make bench-quick          less of it, in 6
@@ -39,7 +40,7 @@ help:
 #:
 #: KDIR=dir                  your own kernel tree instead of build/linux
 #: KERNEL_TARBALL=file       a kernel tarball instead of a download
-#: KERNEL=plain|debug        which kernel (test: also both)
+#: KERNEL=plain|debug        which kernel (soak too; test: also both)
 #: MACHINES='arm64 s390'     arch: these only
 #: SUITES='sid trixie'       compat: the trees of these Debian suites
 #: TIMEOUT=s MEM=MiB SMP=n   the guest's time limit, memory, CPUs
@@ -92,6 +93,9 @@ kunit: apply
 
 test: apply image tcmu-runner rtslib-fb
 	@$S/test.sh
+
+soak: kernel image tcmu-runner rtslib-fb
+	@env -u SECONDS SOAK_SECONDS="$(SECONDS)" $S/soak.sh
 
 demo: demo-takes kernel image tcmu-runner
 	@$S/demo.sh
