@@ -240,10 +240,16 @@ static bool enabled(void *arg)
 	return !pthread_tryjoin_np(self->thr, NULL);
 }
 
-/* Nobody has looked: enabled once more, it works. */
+/* Even if somebody has broken the ring meanwhile: enabled once more, it works. */
 TEST_F(ring_enable, fails_and_works_later)
 {
+	struct tzc_ring ring;
+
 	begin(_metadata, self);
+	ASSERT_EQ(0, tzc_ring_open(&ring, &self->z.dev));
+	ring.mb->cmd_tail = 8;
+	EXPECT_EQ(0, tzc_notify(&ring));
+	tzc_ring_close(&ring);
 	give_up(_metadata, self);
 	ASSERT_EQ(0, set_replies(self->nl, self->family, 0));
 	EXPECT_EQ(0, zc_start(&self->z, "ram", 0));
@@ -371,6 +377,101 @@ TEST_F(ring_enable, no_answer_in_time)
 	EXPECT_EQ(0, tzc_destroy(&z->dev));
 	EXPECT_EQ(id, next_event(self, TCMU_CMD_REMOVED_DEVICE));
 	ASSERT_EQ(0, zc_mkdev(z));
+}
+
+static void *change_thread(void *arg)
+{
+	FIXTURE_DATA(ring_enable) *self = arg;
+
+	self->ret = tzc_attr_set(&self->z.dev, "dev_size", "134217728");
+	return NULL;
+}
+
+/* What comes too late for one change isn't the answer to the next one. */
+TEST_F(ring_enable, late_answer)
+{
+	struct tzc_dev *d = &self->z.dev;
+	int id;
+
+	ASSERT_EQ(0, tzc_write_file(PARAM "netlink_timeout", "1"));
+	ASSERT_EQ(0, set_replies(self->nl, self->family, 0));
+	ASSERT_EQ(0, enable(&self->z));
+	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
+	ASSERT_LE(0, id);
+	ASSERT_EQ(0, set_replies(self->nl, self->family, 1));
+	ASSERT_EQ(0, tzc_attr_set(d, "nl_reply_supported", "1"));
+
+	EXPECT_EQ(-ETIMEDOUT, tzc_attr_set(d, "dev_size", "67108864"));
+	EXPECT_EQ(id, next_event(self, TCMU_CMD_RECONFIG_DEVICE));
+	EXPECT_EQ(-EBUSY, tzc_attr_set(d, "dev_size", "134217728"));
+	EXPECT_EQ(0, answer(self, TCMU_CMD_RECONFIG_DEVICE_DONE, id, 0));
+	EXPECT_EQ(-ENODEV, answer(self, TCMU_CMD_RECONFIG_DEVICE_DONE, id, 0));
+
+	/* Now the next one has its turn, and its own answer. */
+	ASSERT_EQ(0, tzc_write_file(PARAM "netlink_timeout", "0"));
+	ASSERT_EQ(0, pthread_create(&self->thr, NULL, change_thread, self));
+	EXPECT_EQ(id, next_event(self, TCMU_CMD_RECONFIG_DEVICE));
+	EXPECT_EQ(0, answer(self, TCMU_CMD_RECONFIG_DEVICE_DONE, id, 0));
+	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
+	EXPECT_EQ(0, self->ret);
+
+	/* It also ends with the device. */
+	ASSERT_EQ(0, tzc_write_file(PARAM "netlink_timeout", "1"));
+	EXPECT_EQ(-ETIMEDOUT, tzc_attr_set(d, "dev_size", "67108864"));
+	EXPECT_EQ(0, tzc_destroy(d));
+	EXPECT_EQ(-ENODEV, answer(self, TCMU_CMD_RECONFIG_DEVICE_DONE, id, 0));
+	ASSERT_EQ(0, zc_mkdev(&self->z));
+}
+
+TEST_F(ring_enable, positive_status)
+{
+	int id;
+
+	begin(_metadata, self);
+	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
+	ASSERT_LE(0, id);
+	EXPECT_EQ(0, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 1));
+	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
+	self->enabling = false;
+	EXPECT_EQ(-EINVAL, self->ret);
+}
+
+/* Somebody else listens, and doesn't read. */
+TEST_F(ring_enable, listener_is_full)
+{
+	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
+	struct tzc_dev *d = &self->z.dev;
+	int fd, n, on = 1, size = 1;
+
+	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+	ASSERT_LE(0, fd);
+	ASSERT_EQ(0, bind(fd, (void *)&addr, sizeof(addr)));
+	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
+	ASSERT_EQ(0, setsockopt(fd, SOL_NETLINK, NETLINK_BROADCAST_ERROR, &on,
+				sizeof(on)));
+	ASSERT_EQ(0, setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP,
+				&self->group, sizeof(self->group)));
+	ASSERT_EQ(0, set_replies(self->nl, self->family, 0));
+	ASSERT_EQ(0, enable(&self->z));
+	for (n = 0; n < 16; n++)
+		EXPECT_EQ(0, tzc_attr_set(d, "dev_size", "134217728"));
+	close(fd);
+}
+
+/* The second one is refused, and takes nothing from the first. */
+TEST_F(ring_enable, enabled_twice)
+{
+	int id;
+
+	begin(_metadata, self);
+	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
+	ASSERT_LE(0, id);
+	EXPECT_EQ(-EEXIST, enable(&self->z));
+	EXPECT_EQ(0, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 0));
+	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
+	self->enabling = false;
+	EXPECT_EQ(0, self->ret);
+	EXPECT_EQ(-EEXIST, enable(&self->z));
 }
 
 TEST_F(ring_enable, wrong_answer)
