@@ -158,6 +158,8 @@ queries() {
 		echo "exit status ${PIPESTATUS[0]}"
 	done < <(asked "$1") | sed "s,$1,DISK,"
 }
+# QUEUE ALGORITHM MODIFIER 1, in byte 3 of the page; a header comes before it.
+may_reorder() { [ "$(sg_modes --dbd --page=0xa --raw "$1" | od -An -t x1 -j 11 -N 1)" = " 10" ]; }
 same_answers() { diff "$WORK/answers0" "$WORK/answers1"; }
 # Nearly all of them are understood, or this would compare refusals.
 some_answers() {
@@ -176,6 +178,7 @@ queries "${disks[0]}" >"$WORK/answers0"
 queries "${disks[1]}" >"$WORK/answers1"
 check "sg3-utils: answers" some_answers
 check "sg3-utils: the same answers" same_answers
+check "control mode page: commands may be reordered" may_reorder "${disks[1]}"
 
 conformance 0 &
 conformance 1
