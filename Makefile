@@ -40,7 +40,7 @@ help:
 #:
 #: KDIR=dir                  your own kernel tree instead of build/linux
 #: KERNEL_TARBALL=file       a kernel tarball instead of a download
-#: KERNEL=plain|debug        which kernel (soak too; test: also both)
+#: KERNEL=plain|debug        which kernel the guest runs (test: also both)
 #: MACHINES='arm64 s390'     arch: these only
 #: SUITES='sid trixie'       compat: the trees of these Debian suites
 #: TIMEOUT=s MEM=MiB SMP=n   the guest's time limit, memory, CPUs

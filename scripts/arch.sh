@@ -42,8 +42,9 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 # make_for MACHINE VARIANT TARGETS...: each variant has an object tree of its
-# own, in which only what a set changes is built again. kernel-doc, which W=1
-# runs on every file, says the same for each machine; make check looks at it.
+# own, in which only what a set changes is built again. W=1 would also run
+# kernel-doc. That is switched off here: its output is the same for each
+# machine, and make check runs it.
 make_for() {
 	local machine=$1 variant=$2 cross cc=gcc
 	shift 2

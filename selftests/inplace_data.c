@@ -83,7 +83,7 @@ TEST_F(iscsi, one_iovec_in_the_data_area)
 	scsi_free_scsi_task(req.task);
 }
 
-/* What a handler makes of their data, nobody is sent. */
+/* Data of other WRITEs is in place, even if its length isn't the CDB's. */
 TEST_F(iscsi, other_writes)
 {
 	static const struct {
@@ -111,7 +111,7 @@ TEST_F(iscsi, other_writes)
 	for (i = 0; i < ARRAY_SIZE(cdbs); i++) {
 		unsigned char cdb[16] = { cdbs[i].op };
 
-		/* Sector T_OFF / 512, and two of them: not what is sent. */
+		/* Two sectors, from T_OFF on: less than what is sent. */
 		if (cdbs[i].len == 16)
 			cdb[8] = T_OFF / TZC_SECTOR >> 8, cdb[13] = 2;
 		else if (cdbs[i].len == 12)
@@ -133,7 +133,7 @@ TEST_F(iscsi, other_writes)
 		}
 		EXPECT_EQ(!cdbs[i].in_place, c.copied_cmds);
 	}
-	/* WRITE SAME is one that the handler knows. */
+	/* The handler executes WRITE SAME. */
 	EXPECT_EQ(0, memcmp(z->tgt.mem + T_OFF, self->buf, TZC_SECTOR));
 	EXPECT_EQ(0, memcmp(z->tgt.mem + T_OFF + TZC_SECTOR, self->buf, TZC_SECTOR));
 }

@@ -73,8 +73,8 @@ static bool somebody_waits(void *arg)
 }
 
 /*
- * Others wait for the blocks that a fabric gives back. What a copied command
- * has, on which the handler is still at work, would do, too.
+ * A command waits for blocks until a fabric gives some back. It isn't refused,
+ * as the handler could also make room, by completing a copied command.
  */
 TEST_F_TIMEOUT(iscsi, blocks_that_others_wait_for, 60)
 {
@@ -136,7 +136,7 @@ static bool large_done(void *arg)
 	return l->status != SCSI_STATUS_TASK_SET_FULL;
 }
 
-/* What no completion can make room for doesn't keep others waiting. */
+/* A command for which only fabrics can make room is refused. Others don't wait. */
 TEST_F_TIMEOUT(iscsi, too_large_for_what_is_left, 60)
 {
 	struct large l = { self->i, self->buf };
@@ -153,7 +153,7 @@ TEST_F_TIMEOUT(iscsi, too_large_for_what_is_left, 60)
 
 	fill(self->buf, 3 * MB, 1);
 	EXPECT_FALSE(large_done(&l));
-	/* Too large to be in place, and there is room for it. */
+	/* Too large to be in place, but there is room for a copy. */
 	EXPECT_EQ(0, xfer(self->i, TZC_WRITE, self->buf, MB + 512 * KB, T_OFF));
 
 	session_reset(i);

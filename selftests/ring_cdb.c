@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * ring_cdb: A CDB that is longer than what was sent doesn't get to the handler,
- * over tcm_loop either.
+ * ring_cdb: Over tcm_loop, too, a CDB that is longer than what was sent doesn't
+ * get to the handler.
  */
 #include "zc_test.h"
 
@@ -21,7 +21,7 @@ FIXTURE_TEARDOWN(ring_cdb)
 	EXPECT_EQ(0, zc_down(&self->z));
 }
 
-/* The others would be kernel memory. */
+/* The bytes that were not sent would be kernel memory. */
 TEST_F(ring_cdb, longer_than_sent)
 {
 	static const struct {
@@ -43,7 +43,7 @@ TEST_F(ring_cdb, longer_than_sent)
 	}
 }
 
-/* One that is as long as it says does. */
+/* A CDB that is as long as it says gets to the handler. */
 TEST_F(ring_cdb, all_of_it_sent)
 {
 	unsigned char cdb[32] = { 0x7f, [7] = 32 - 8, [9] = 0x7e };
@@ -51,7 +51,7 @@ TEST_F(ring_cdb, all_of_it_sent)
 	struct tcmu_mailbox *mb = z->srv.ring.mb;
 	uint32_t head = mb->cmd_head;
 
-	/* It doesn't know this one. */
+	/* The handler doesn't know this command. */
 	EXPECT_EQ(-EIO, sg_cmd(z->fd, cdb, 32, TZC_READ, NULL, 0, 60000, NULL));
 	EXPECT_NE(head, mb->cmd_head);
 }

@@ -93,7 +93,7 @@ static void *genl_find(struct genl_msg *msg, int type)
 			 msg->n.nlmsg_len - offsetof(struct genl_msg, attrs), type);
 }
 
-/* tcmu's family, and the group that it has */
+/* tcmu's family; its multicast group goes to @group. */
 static int find_family(int nl, uint32_t *group)
 {
 	char answer[4096] = "";
@@ -130,7 +130,7 @@ static int set_replies(int nl, int family, uint8_t on)
 	return genl_ask(nl, &msg, NULL, 0);
 }
 
-/* The device that the next event is about, if it is one of this kind */
+/* The device id in the next event, or an error if that isn't a @cmd event */
 static int next_event(FIXTURE_DATA(ring_enable) *self, int cmd)
 {
 	char buf[4096] = "";
@@ -179,7 +179,7 @@ FIXTURE_SETUP(ring_enable)
 	self->events = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
 	ASSERT_LE(0, self->events);
 	ASSERT_EQ(0, setsockopt(self->events, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
-	/* Without a port of its own it would pass for the sender. */
+	/* An unbound socket has port 0, as the kernel has, and would get no events. */
 	ASSERT_EQ(0, bind(self->events, (void *)&addr, sizeof(addr)));
 	ASSERT_EQ(0, setsockopt(self->events, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP,
 				&self->group, sizeof(self->group)));
@@ -240,7 +240,7 @@ static bool enabled(void *arg)
 	return !pthread_tryjoin_np(self->thr, NULL);
 }
 
-/* Even if somebody has broken the ring meanwhile: enabled once more, it works. */
+/* Enabling the device again works, even if somebody broke its ring meanwhile. */
 TEST_F(ring_enable, fails_and_works_later)
 {
 	struct tzc_ring ring;
@@ -284,8 +284,8 @@ TEST_F(ring_enable, fails_while_mapped)
 }
 
 /*
- * It was opened by a node of another file system, which goes before the device.
- * The kernel complains if that leaves an inode.
+ * The device was opened by a node in another file system, which is unmounted
+ * before the device is deleted. The kernel complains if an inode is left then.
  */
 TEST_F(ring_enable, fails_while_open)
 {
@@ -343,7 +343,7 @@ TEST_F(ring_enable, killed_while_waiting)
 	EXPECT_LE(0, id);
 	kill(pid, SIGKILL);
 	ASSERT_EQ(0, tzc_wait_for(is_gone, &pid, SOON));
-	/* Somebody may have opened it meanwhile. */
+	/* A handler may have opened it, so it is announced as removed. */
 	EXPECT_EQ(id, next_event(self, TCMU_CMD_REMOVED_DEVICE));
 	EXPECT_EQ(-ENODEV, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 0));
 
@@ -367,7 +367,7 @@ TEST_F(ring_enable, no_answer_in_time)
 	EXPECT_EQ(-ETIMEDOUT, self->ret);
 	EXPECT_EQ(id, next_event(self, TCMU_CMD_REMOVED_DEVICE));
 
-	/* It goes, whether or not somebody answers. */
+	/* Removing the device works even if nobody answers. */
 	ASSERT_EQ(0, set_replies(self->nl, self->family, 0));
 	ASSERT_EQ(0, enable(z));
 	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
@@ -415,7 +415,7 @@ TEST_F(ring_enable, late_answer)
 	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
 	EXPECT_EQ(0, self->ret);
 
-	/* It also ends with the device. */
+	/* Deleting the device also ends the wait for a late answer. */
 	ASSERT_EQ(0, tzc_write_file(PARAM "netlink_timeout", "1"));
 	EXPECT_EQ(-ETIMEDOUT, tzc_attr_set(d, "dev_size", "67108864"));
 	EXPECT_EQ(0, tzc_destroy(d));
@@ -458,7 +458,7 @@ TEST_F(ring_enable, listener_is_full)
 	close(fd);
 }
 
-/* The second one is refused, and takes nothing from the first. */
+/* The second write to enable is refused, and the first one still succeeds. */
 TEST_F(ring_enable, enabled_twice)
 {
 	int id;

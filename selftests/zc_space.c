@@ -184,7 +184,7 @@ static bool one_more(void *arg)
 	return nr_cmds(s->z) > s->cmds;
 }
 
-/* It goes to the handler at once, whoever waits for blocks. */
+/* A lent command goes to the handler at once, even if others wait for blocks. */
 TEST_F_TIMEOUT(zc_full, lent_needs_no_block, 60)
 {
 	struct zc *z = &self->z;

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Six disks of three LUNs, over both fabrics: mapped, in place, and copied. fio
+# Three LUNs: mapped (in place over iSCSI), in place, and copied. Each is a disk
+# over tcm_loop and another one over iSCSI, so there are six disks. fio
 # writes and verifies all of them while faults are injected, chosen at random.
 # After each fault, I/O must go on on every disk. make soak runs it:
 #   SOAK_SECONDS=n   for how long (300)
-#   SEED=n           the order of the faults, and fio's; printed if it is chosen here
+#   SEED=n           for the order of the faults, and for fio (random); it is printed
 # The same seed gives the same order, but not the same timing.
 . "$(dirname "$0")/lib.sh"
 
@@ -37,7 +38,8 @@ six_disks() {
 	done
 }
 
-# load NAME SEED: until there is $WORK/stop; the last round is complete.
+# load NAME SEED: runs fio again and again, until $WORK/stop exists; it finishes
+# the last round.
 load() {
 	local round=0
 	{
@@ -56,7 +58,8 @@ load() {
 		echo $? >"$WORK/status-$1"
 	} >/dev/null 2>&1 &
 }
-# What fio has read was compared with what it had written.
+# Prints how many reads fio has verified: it compares all that it reads with what
+# it wrote.
 verified() {
 	python3 - "$1" <<-'END'
 		import json, sys
@@ -83,7 +86,8 @@ no_errors() {
 	return $status
 }
 
-# Leaves one of its arguments in $picked. A subshell would have other numbers.
+# Leaves one of its arguments in $picked. It doesn't print it, as RANDOM doesn't
+# advance in a $() subshell.
 pick() {
 	shift $((RANDOM % $#))
 	picked=$1
@@ -140,7 +144,7 @@ injected() {
 	for name in "${faults[@]}"; do printf '%s %s, ' "${count[$name]:-0}" "$name"; done | sed 's/, $//'
 }
 
-# Until it's time, or a fault takes a disk down.
+# Injects faults until the time is up, or until I/O on a disk stops.
 soak() {
 	local end=$((SECONDS + duration)) told=$SECONDS fault n=0
 	while [ $SECONDS -lt $end ]; do
@@ -170,9 +174,9 @@ for name in "${!disks[@]}"; do load "$name" $((seed * 10 + (n += 1))); done
 if soak; then ok "I/O goes on after each fault"; else not_ok "I/O goes on after each fault"; fi
 check "the loads end" loads_end
 check "without an error, and with the data they wrote" no_errors
-check "some of it mapped" test "$(counter mapped mapped_cmds)" -gt 0
-check "some of it in place" test "$(counter inplace inplace_cmds)" -gt 0
-check "none of it where zero copy is off" test "$(uncopied copied cmds)" -eq 0
+check "some commands were mapped" test "$(counter mapped mapped_cmds)" -gt 0
+check "some commands were in place" test "$(counter inplace inplace_cmds)" -gt 0
+check "all commands were copied where zero copy is off" test "$(uncopied copied cmds)" -eq 0
 for name in "${luns[@]}"; do counters "$name" | sed -n "s,^\./\(.*\):\([1-9].*\),# $name: \1 \2,p"; done
 echo "# faults: $(injected)"
 echo "# SEED=$seed: $(so_far) I/Os verified in $duration s, with ${#faults[@]} kinds of faults"
