@@ -80,12 +80,19 @@ warnings() {
 		-e 's/^([^ :]+):[0-9]+(:[0-9]+)?: (warning: .*)/\1: \3/p' "$log" | sort -u
 }
 
-# build MACHINE VARIANT FILE: adds its warnings to FILE, fails if it does not
-# build
+# dirs_of N: what the first N patches touch, and no more is built for them
+dirs_of() {
+	(cd "$now/patches" && cat "${patches[@]:0:$1}") | files_of_patches | grep '\.c$' | directories
+}
+
+# build MACHINE VARIANT FILE DIR...: adds its warnings to FILE, fails if it does
+# not build
 build() {
-	configure "$1" "$2"
-	make_for "$1" "$2" -k W=1 "${dirs[@]}" >"$log" 2>&1 || return 1
-	warnings >>"$3"
+	local machine=$1 variant=$2 file=$3
+	shift 3
+	configure "$machine" "$variant"
+	make_for "$machine" "$variant" -k W=1 "$@" >"$log" 2>&1 || return 1
+	warnings >>"$file"
 }
 
 # bits, byte order, special PTEs: what the configuration of MACHINE says
@@ -102,11 +109,12 @@ rm -rf "$check"/obj-*
 for machine in $MACHINES; do : >"$check/arch-warnings-$machine"; done
 while read -r n name; do
 	go_to "$n"
+	mapfile -t built < <(dirs_of "$n")
 	for machine in $MACHINES; do
 		for variant in built-in modules off; do
 			: >"$check/arch-now"
 			said=$SECONDS
-			if build "$machine" "$variant" "$check/arch-now"; then
+			if build "$machine" "$variant" "$check/arch-now" "${built[@]}"; then
 				# Told apart from what the tree has by itself further down.
 				sort -u "$check/arch-now" | sed "s,^,$name $variant ," >>"$check/arch-warnings-$machine"
 				echo "$name $machine $variant builds $(facts "$machine")" >>"$results"
@@ -120,20 +128,24 @@ while read -r n name; do
 	done
 done < <(set_ends)
 
-# Only now is it known whether the tree without the series is needed.
+# Only now is it known whether the tree without the series is needed. Its
+# variants warn of much the same, so mostly one of them tells.
 for machine in $MACHINES; do
 	[ -s "$check/arch-warnings-$machine" ] || continue
 	at=-1
 	go_to 0
 	rm -rf "$check/obj-$machine"-*
 	: >"$check/arch-before"
-	for variant in built-in modules off; do
-		build "$machine" "$variant" "$check/arch-before" ||
+	for variant in modules built-in off; do
+		said=$SECONDS
+		build "$machine" "$variant" "$check/arch-before" "${dirs[@]}" ||
 			die "the tree does not build for $machine without the series, see $log"
+		say "$machine, without the series, $variant: $((SECONDS - said)) s"
+		awk 'NR == FNR { before[$0]; next }
+			{ w = $0; sub(/^[^ ]* [^ ]* /, "", w) } !(w in before)' \
+			"$check/arch-before" "$check/arch-warnings-$machine" >"$check/arch-new"
+		[ -s "$check/arch-new" ] || break
 	done
-	awk 'NR == FNR { before[$0]; next }
-		{ w = $0; sub(/^[^ ]* [^ ]* /, "", w) } !(w in before)' \
-		"$check/arch-before" "$check/arch-warnings-$machine" >"$check/arch-new"
 	cp "$check/arch-new" "$check/arch-warnings-$machine"
 	while read -r name variant warning; do
 		say "$machine, $name, $variant: $warning"

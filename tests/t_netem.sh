@@ -5,7 +5,8 @@
 # not at all, acknowledgements too, and then a network that is gone for a while
 # with I/O in flight; in frames of 1500 bytes. The blocks that data is sent from
 # may not be used for other commands before it arrived: fio finds the data it
-# wrote. At last the same with digests, which every byte has to be right for.
+# wrote. At last the same with digests, which every byte has to be right for; data
+# is copied then, as a handler that changes it would end the session.
 . "$(dirname "$0")/lib.sh"
 
 size=$((48 / slow))
@@ -31,6 +32,9 @@ in_place() {
 	counters disk
 	[ "$(counter disk inplace_bytes)" -ge $((size << 20)) ] && [ "$(counter disk mapped_bytes)" -eq 0 ]
 }
+
+# Since the counter of what is in place had this value
+none_in_place() { [ "$(counter disk inplace_cmds)" -eq "$1" ]; }
 
 lossy() {
 	local before
@@ -89,7 +93,9 @@ if serve; then
 	# Not by check: that would lose $disk.
 	if login_with_digests >"$WORK/login" 2>&1; then
 		ok "a session with digests"
+		before=$(counter disk inplace_cmds)
 		check "data with digests, and a bad network" lossy
+		check "none of it was in place" none_in_place "$before"
 		check "data of an odd length" padded
 	else
 		cat "$WORK/login" >&2
