@@ -132,7 +132,7 @@ done < <(set_ends)
 # variants warn of much the same, so mostly one of them tells.
 for machine in $MACHINES; do
 	[ -s "$check/arch-warnings-$machine" ] || continue
-	at=-1
+	[ "$at" = 0 ] || at=-1
 	go_to 0
 	rm -rf "$check/obj-$machine"-*
 	: >"$check/arch-before"
