@@ -80,11 +80,6 @@ warnings() {
 		-e 's/^([^ :]+):[0-9]+(:[0-9]+)?: (warning: .*)/\1: \3/p' "$log" | sort -u
 }
 
-# dirs_of N: what the first N patches touch, and no more is built for them
-dirs_of() {
-	(cd "$now/patches" && cat "${patches[@]:0:$1}") | files_of_patches | grep '\.c$' | directories
-}
-
 # build MACHINE VARIANT FILE DIR...: adds its warnings to FILE, fails if it does
 # not build
 build() {
@@ -109,7 +104,7 @@ rm -rf "$check"/obj-*
 for machine in $MACHINES; do : >"$check/arch-warnings-$machine"; done
 while read -r n name; do
 	go_to "$n"
-	mapfile -t built < <(dirs_of "$n")
+	mapfile -t built < <(touched "$n" | grep '\.c$' | directories)
 	for machine in $MACHINES; do
 		for variant in built-in modules off; do
 			: >"$check/arch-now"

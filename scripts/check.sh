@@ -22,7 +22,7 @@ fragments=$check/fragments
 merge_fragments tcmu-zero-copy guest modules check >"$fragments"
 tools="$(gcc --version | head -n 1) $(sparse --version) $(spatch --version | head -n 1)"
 
-mapfile -t doc_files < <(touched | grep '\.[ch]$')
+mapfile -t doc_files < <(touched "$count" | grep '\.[ch]$')
 
 # hash_of N [WHAT...]: of all that a result for WHAT after N patches depends on
 hash_of() {

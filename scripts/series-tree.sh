@@ -22,8 +22,9 @@ else
 	base="$(cat "$SRC/.git/unpacked-from") $(tree_version "$SRC")"
 fi
 
-touched() { (cd "$now/patches" && cat "${patches[@]}" /dev/null) | files_of_patches; }
-mapfile -t c_files < <(touched | grep '\.c$')
+# touched N: the files of the first N patches
+touched() { (cd "$now/patches" && cat "${patches[@]:0:$1}" /dev/null) | files_of_patches; }
+mapfile -t c_files < <(touched "$count" | grep '\.c$')
 # shellcheck disable=SC2034
 mapfile -t dirs < <(printf '%s\n' "${c_files[@]}" | directories)
 

@@ -246,14 +246,8 @@ TEST_F_TIMEOUT(iscsi, device_removed_while_data_in_is_sent, 90)
 	struct zc *z = &self->z;
 	struct iscsi_context *i;
 	struct req req;
-	int fd;
 
-	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));
-	i = session_up(IQN ":b", 2);
-	ASSERT_NE(NULL, i);
-	fd = iscsi_get_fd(i);
-	ASSERT_EQ(0, start(i, &req, TZC_READ, NULL, MB, T_OFF));
-	ASSERT_EQ(0, tzc_wait_for(data_in_queue, &fd, SOON));
+	i = UNREAD(&req, MB);
 	session_reset(self->i);
 	self->i = NULL;
 

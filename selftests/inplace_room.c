@@ -84,18 +84,10 @@ TEST_F_TIMEOUT(iscsi, blocks_that_others_wait_for, 60)
 	struct req read, write, copied;
 	struct waiting w = { .z = z, .buf = self->buf };
 	struct tzc_cmd *cmd, *copied_cmd;
-	int fd;
 
-	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));
-	i = session_up(IQN ":b", 2);
+	i = UNREAD(&read, held);
 	w.other = session_up(IQN ":c", 3);
-	ASSERT_NE(NULL, i);
 	ASSERT_NE(NULL, w.other);
-
-	/* The handler is done with it when data arrives, the target isn't. */
-	ASSERT_EQ(0, start(i, &read, TZC_READ, NULL, held, T_OFF));
-	fd = iscsi_get_fd(i);
-	ASSERT_EQ(0, tzc_wait_for(data_in_queue, &fd, SOON));
 
 	tzc_srv_stop(&z->srv);
 	fill(self->buf, needed, 1);
@@ -142,15 +134,8 @@ TEST_F_TIMEOUT(iscsi, too_large_for_what_is_left, 60)
 	struct large l = { self->i, self->buf };
 	struct iscsi_context *i;
 	struct req read;
-	int fd;
 
-	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));
-	i = session_up(IQN ":b", 2);
-	ASSERT_NE(NULL, i);
-	ASSERT_EQ(0, start(i, &read, TZC_READ, NULL, 1536 * KB, T_OFF));
-	fd = iscsi_get_fd(i);
-	ASSERT_EQ(0, tzc_wait_for(data_in_queue, &fd, SOON));
-
+	i = UNREAD(&read, 1536 * KB);
 	fill(self->buf, 3 * MB, 1);
 	EXPECT_FALSE(large_done(&l));
 	/* Too large to be in place, but there is room for a copy. */

@@ -118,6 +118,22 @@ static __maybe_unused bool fed(void *arg)
 	_c;								\
 })
 
+/*
+ * A session that has asked for data and doesn't read it: the handler is done
+ * with the command, the target isn't.
+ */
+#define UNREAD(_req, _len) ({						\
+	struct iscsi_context *_i;					\
+	int _fd;							\
+	ASSERT_EQ(0, tzc_write_file(RMEM, "4096 16384 16384"));		\
+	_i = session_up(IQN ":b", 2);					\
+	ASSERT_NE(NULL, _i);						\
+	_fd = iscsi_get_fd(_i);						\
+	ASSERT_EQ(0, start(_i, _req, TZC_READ, NULL, _len, T_OFF));	\
+	ASSERT_EQ(0, tzc_wait_for(data_in_queue, &_fd, SOON));		\
+	_i;								\
+})
+
 /* A debug kernel takes seconds for a session. */
 static __maybe_unused int nr_resets(void)
 {

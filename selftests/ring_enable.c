@@ -130,6 +130,20 @@ static int set_replies(int nl, int family, uint8_t on)
 	return genl_ask(nl, &msg, NULL, 0);
 }
 
+/* A socket that gets tcmu's events, or a negative errno */
+static int listen_to(FIXTURE_DATA(ring_enable) *self)
+{
+	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+
+	/* An unbound socket has port 0, as the kernel has, and would get no events. */
+	if (fd < 0 || bind(fd, (void *)&addr, sizeof(addr)) ||
+	    setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &self->group,
+		       sizeof(self->group)))
+		return -errno;
+	return fd;
+}
+
 /* The device id in the next event, or an error if that isn't a @cmd event */
 static int next_event(FIXTURE_DATA(ring_enable) *self, int cmd)
 {
@@ -153,20 +167,24 @@ static int answer(FIXTURE_DATA(ring_enable) *self, int cmd, uint32_t id, int32_t
 	return genl_ask(self->nl, &msg, NULL, 0);
 }
 
-/* It waits for an answer, which never comes: make it give up. */
-static bool failed(void *arg)
+static bool enabled(void *arg)
 {
 	FIXTURE_DATA(ring_enable) *self = arg;
 
+	return !pthread_tryjoin_np(self->thr, NULL);
+}
+
+/* It waits for an answer, which never comes: make it give up. */
+static bool failed(void *arg)
+{
 	tzc_write_file(PARAM "block_netlink", "1");
 	tzc_write_file(PARAM "reset_netlink", "1");
-	return !pthread_tryjoin_np(self->thr, NULL);
+	return enabled(arg);
 }
 
 FIXTURE_SETUP(ring_enable)
 {
 	const struct tzc_opts o = TZC_OPTS_STOCK;
-	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
 	struct timeval tv = { .tv_sec = 10 };
 
 	ASSERT_EQ(0, zc_mkdev(&self->z));
@@ -176,13 +194,9 @@ FIXTURE_SETUP(ring_enable)
 	ASSERT_EQ(0, setsockopt(self->nl, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
 	self->family = find_family(self->nl, &self->group);
 	ASSERT_LT(0, self->family);
-	self->events = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+	self->events = listen_to(self);
 	ASSERT_LE(0, self->events);
 	ASSERT_EQ(0, setsockopt(self->events, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)));
-	/* An unbound socket has port 0, as the kernel has, and would get no events. */
-	ASSERT_EQ(0, bind(self->events, (void *)&addr, sizeof(addr)));
-	ASSERT_EQ(0, setsockopt(self->events, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP,
-				&self->group, sizeof(self->group)));
 	tzc_read_file(PARAM "netlink_timeout", self->timeout, sizeof(self->timeout));
 	ASSERT_EQ(0, set_replies(self->nl, self->family, 1));
 }
@@ -233,11 +247,11 @@ static void give_up(struct __test_metadata *_metadata,
 	EXPECT_GT(0, self->ret);
 }
 
-static bool enabled(void *arg)
+/* The thread that enables the device ends by itself. */
+static void ends(struct __test_metadata *_metadata, FIXTURE_DATA(ring_enable) *self)
 {
-	FIXTURE_DATA(ring_enable) *self = arg;
-
-	return !pthread_tryjoin_np(self->thr, NULL);
+	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
+	self->enabling = false;
 }
 
 /* Enabling the device again works, even if somebody broke its ring meanwhile. */
@@ -362,8 +376,7 @@ TEST_F(ring_enable, no_answer_in_time)
 	begin(_metadata, self);
 	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
 	EXPECT_LE(0, id);
-	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
-	self->enabling = false;
+	ends(_metadata, self);
 	EXPECT_EQ(-ETIMEDOUT, self->ret);
 	EXPECT_EQ(id, next_event(self, TCMU_CMD_REMOVED_DEVICE));
 
@@ -431,26 +444,21 @@ TEST_F(ring_enable, positive_status)
 	id = next_event(self, TCMU_CMD_ADDED_DEVICE);
 	ASSERT_LE(0, id);
 	EXPECT_EQ(0, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 1));
-	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
-	self->enabling = false;
+	ends(_metadata, self);
 	EXPECT_EQ(-EINVAL, self->ret);
 }
 
 /* Somebody else listens, and doesn't read. */
 TEST_F(ring_enable, listener_is_full)
 {
-	const struct sockaddr_nl addr = { .nl_family = AF_NETLINK };
 	struct tzc_dev *d = &self->z.dev;
 	int fd, n, on = 1, size = 1;
 
-	fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+	fd = listen_to(self);
 	ASSERT_LE(0, fd);
-	ASSERT_EQ(0, bind(fd, (void *)&addr, sizeof(addr)));
 	ASSERT_EQ(0, setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
 	ASSERT_EQ(0, setsockopt(fd, SOL_NETLINK, NETLINK_BROADCAST_ERROR, &on,
 				sizeof(on)));
-	ASSERT_EQ(0, setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP,
-				&self->group, sizeof(self->group)));
 	ASSERT_EQ(0, set_replies(self->nl, self->family, 0));
 	ASSERT_EQ(0, enable(&self->z));
 	for (n = 0; n < 16; n++)
@@ -468,8 +476,7 @@ TEST_F(ring_enable, enabled_twice)
 	ASSERT_LE(0, id);
 	EXPECT_EQ(-EEXIST, enable(&self->z));
 	EXPECT_EQ(0, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 0));
-	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
-	self->enabling = false;
+	ends(_metadata, self);
 	EXPECT_EQ(0, self->ret);
 	EXPECT_EQ(-EEXIST, enable(&self->z));
 }
@@ -483,8 +490,7 @@ TEST_F(ring_enable, wrong_answer)
 	ASSERT_LE(0, id);
 	EXPECT_EQ(-EINVAL, answer(self, TCMU_CMD_REMOVED_DEVICE_DONE, id, 0));
 	EXPECT_EQ(0, answer(self, TCMU_CMD_ADDED_DEVICE_DONE, id, 0));
-	ASSERT_EQ(0, tzc_wait_for(enabled, self, SOON));
-	self->enabling = false;
+	ends(_metadata, self);
 	EXPECT_EQ(0, self->ret);
 }
 

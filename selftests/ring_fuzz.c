@@ -21,23 +21,13 @@ FIXTURE(ring_fuzz) {
 	int nr;			/* of these */
 };
 
-FIXTURE_VARIANT(ring_fuzz) {
-	int zero_copy;
-};
-
-FIXTURE_VARIANT_ADD(ring_fuzz, mapped) { .zero_copy = 1 };
-FIXTURE_VARIANT_ADD(ring_fuzz, copied) { .zero_copy = 0 };
+MAPPED_AND_COPIED(ring_fuzz);
 
 FIXTURE_SETUP(ring_fuzz)
 {
-	struct tzc_opts o = TZC_OPTS_STOCK;
 	int n;
 
-	if (variant->zero_copy && !tzc_kernel_has("zero_copy"))
-		SKIP(return, "this kernel's tcmu has no zero_copy");
-	if (variant->zero_copy)
-		o = (struct tzc_opts)TZC_OPTS_DEFAULT;
-	ASSERT_EQ(0, zc_up(&self->z, &o));
+	VARIANT_UP(&self->z);
 	tzc_srv_stop(&self->z.srv);
 	self->mb = *self->z.srv.ring.mb;
 	for (n = 0; n < MAX_IO; n++) {
@@ -166,9 +156,9 @@ static void round_of(struct __test_metadata *_metadata,
 		scribble(self);
 	tzc_notify(&z->srv.ring);
 
-	/* The rest of the mailbox is the handler's to put right. */
 	/* With 1, the initiator would try again. */
 	ASSERT_EQ(0, tzc_action(&z->dev, "reset_ring", 2));
+	/* The rest of the mailbox is the handler's to put right. */
 	mb->version = self->mb.version;
 	mb->flags = self->mb.flags;
 	mb->cmdr_off = self->mb.cmdr_off;

@@ -13,22 +13,11 @@ FIXTURE(ring_hostile) {
 	struct zc_io io;
 };
 
-FIXTURE_VARIANT(ring_hostile) {
-	int zero_copy;
-};
-
-FIXTURE_VARIANT_ADD(ring_hostile, mapped) { .zero_copy = 1 };
-FIXTURE_VARIANT_ADD(ring_hostile, copied) { .zero_copy = 0 };
+MAPPED_AND_COPIED(ring_hostile);
 
 FIXTURE_SETUP(ring_hostile)
 {
-	struct tzc_opts o = TZC_OPTS_STOCK;
-
-	if (variant->zero_copy && !tzc_kernel_has("zero_copy"))
-		SKIP(return, "this kernel's tcmu has no zero_copy");
-	if (variant->zero_copy)
-		o = (struct tzc_opts)TZC_OPTS_DEFAULT;
-	ASSERT_EQ(0, zc_up(&self->z, &o));
+	VARIANT_UP(&self->z);
 	tzc_srv_stop(&self->z.srv);
 	self->buf = mem_get(MEM_ANON, LEN);
 	ASSERT_NE(NULL, self->buf);

@@ -483,4 +483,20 @@ FIXTURE_TEARDOWN(_name)							\
 	EXPECT_EQ(0, zc_down(&self->z));				\
 }
 
+/* Variants of a fixture: the device maps commands, or is that of any kernel. */
+#define MAPPED_AND_COPIED(_fixture)					\
+	FIXTURE_VARIANT(_fixture) { int zero_copy; };			\
+	FIXTURE_VARIANT_ADD(_fixture, mapped) { .zero_copy = 1 };	\
+	FIXTURE_VARIANT_ADD(_fixture, copied) { .zero_copy = 0 }
+
+/* For the setup of such a fixture */
+#define VARIANT_UP(_z) do {						\
+	struct tzc_opts _o = TZC_OPTS_STOCK;				\
+	if (variant->zero_copy && !tzc_kernel_has("zero_copy"))		\
+		SKIP(return, "this kernel's tcmu has no zero_copy");	\
+	if (variant->zero_copy)						\
+		_o = (struct tzc_opts)TZC_OPTS_DEFAULT;			\
+	ASSERT_EQ(0, zc_up(_z, &_o));					\
+} while (0)
+
 #endif

@@ -43,6 +43,7 @@
 # Helpers:
 #   wait_for SECONDS WHAT COMMAND...   SECONDS are for the plain kernel
 #   goes_on DISK...              each completes I/O that it had not before
+#   loads_end NAME...            tells them to end, and waits
 #   $slow                        1, or 5 on a debug kernel: divide sizes by it;
 #                                commands have that much more time
 #   $WORK                        a directory for files, emptied by cleanup
@@ -122,6 +123,16 @@ goes_on() {
 		# already.
 		wait_for 60 "I/O goes on on $disk" more_ios "$disk" $((before[0] + 40)) || return
 		before=("${before[@]:1}")
+	done
+}
+
+# Loads run in the background until there is $WORK/stop, and then leave their
+# exit status in $WORK/status-NAME.
+loads_end() {
+	local name
+	touch "$WORK/stop"
+	for name; do
+		wait_for 150 "fio on $name ends" test -s "$WORK/status-$name" || return
 	done
 }
 

@@ -53,13 +53,6 @@ load() {
 		echo $? >"$WORK/status-$1"
 	} >/dev/null 2>&1 &
 }
-loads_end() {
-	local lun
-	touch "$WORK/stop"
-	for lun; do
-		wait_for 150 "fio on $lun ends" test -s "$WORK/status-$lun" || return
-	done
-}
 no_errors() {
 	local lun
 	for lun; do
